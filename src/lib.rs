@@ -4,3 +4,6 @@
 //! bound to that certificate (RFC 9068 with `cnf`). Every check yields a value that only the check can
 //! make, and the next room opens only with it. The modules, in the order in which they may import
 //! each other (`tests/it/house.rs` holds them to it; the walk through them is in `ARCHITECTURE.md`):
+
+pub mod clock;
+pub mod reload;
