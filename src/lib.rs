@@ -7,3 +7,5 @@
 
 pub mod clock;
 pub mod reload;
+
+pub mod oauth;
