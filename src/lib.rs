@@ -6,6 +6,7 @@
 //! each other (`tests/it/house.rs` holds them to it; the walk through them is in `ARCHITECTURE.md`):
 
 pub mod clock;
+pub mod document;
 pub mod reload;
 
 pub mod oauth;
