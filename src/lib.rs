@@ -10,3 +10,4 @@ pub mod document;
 pub mod reload;
 
 pub mod oauth;
+pub mod pki;
