@@ -11,3 +11,5 @@ pub mod reload;
 
 pub mod oauth;
 pub mod pki;
+
+pub mod keys;
