@@ -13,3 +13,4 @@ pub mod oauth;
 pub mod pki;
 
 pub mod keys;
+pub mod registry;

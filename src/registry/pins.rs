@@ -1,0 +1,200 @@
+//! The certificates of a self-signed client (RFC 8705 §2.2): in files, in a JWK Set, or by thumbprint alone.
+//!
+//! Certificates are registered, not keys: of a JWK the certificate in `x5c` counts (RFC 8705 §2.2.2), and its
+//! key must be that of the JWK (RFC 7517 §4.7). A certificate that could never be presented is refused here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::client::Pin;
+use super::directory::ReadError;
+use super::jwk;
+use super::reading::{PinPlace, Reading};
+use crate::document::{At, Fields, Node, Problems};
+use crate::pki::files::{self, FileError};
+use crate::pki::{Certificate, Thumbprint};
+
+/// The pins of a client, and where each stands.
+#[derive(Default)]
+pub(super) struct Pins {
+    pub(super) pins: BTreeMap<Thumbprint, Pin>,
+    pub(super) places: Vec<PinPlace>,
+}
+
+/// `certificates: [edge-7.pem]`: files beside the document (or elsewhere), exactly one certificate in each.
+pub(super) fn of_files(node: &Node, max: usize, reading: &mut Reading) -> Option<Pins> {
+    let items = bounded(node, max, &mut reading.problems)?;
+    let directory = node.at.file.parent().unwrap_or_else(|| Path::new(""));
+    let mut pins = Pins::default();
+    for item in items {
+        let Some(name) = item.text(&mut reading.problems) else { continue };
+        let path = directory.join(name);
+        match reading.certificate_file(&path) {
+            Ok(content) => match files::one_certificate(&content) {
+                Ok(certificate) => pins.add(certificate, name, Some(path), &item.at, &mut reading.problems),
+                Err(error) => {
+                    reading.problems.error(&item.at, format!("{name:?}: {error}"), instead_of(&error));
+                }
+            },
+            Err(ReadError::Absent) => reading.absences.error(
+                &item.at,
+                format!("{name:?}: {}", ReadError::Absent),
+                "put the certificate there, or remove the name; until then it is not accepted",
+            ),
+            Err(error) => reading.problems.error(&item.at, format!("{name:?}: {error}"), error.instead()),
+        }
+    }
+    Some(pins)
+}
+
+/// `jwks: {keys: […]}` (RFC 7517 §5): the first certificate of each key's `x5c`. Keys for encryption do not
+/// count.
+pub(super) fn of_jwks(node: &Node, max: usize, problems: &mut Problems) -> Option<Pins> {
+    let example = "jwks: {keys: [{kty: EC, crv: P-256, x: …, y: …, x5c: [MII…]}]}";
+    let keys = Fields::of(node, problems)?.require("keys", example, problems)?;
+    let mut pins = Pins::default();
+    for key in bounded(&keys, max, problems)? {
+        if let Some((certificate, at)) = certificate_of_jwk(key, problems) {
+            pins.add(certificate, "jwks", None, &at, problems);
+        }
+    }
+    if pins.pins.is_empty() {
+        let what = "no key has a certificate in `x5c`, so nothing could ever match (RFC 8705 §2.2.2)";
+        problems.error(&keys.at, what, "add `x5c`: standard base64 of the certificate's DER");
+    }
+    Some(pins)
+}
+
+/// `x5t#S256: […]` (RFC 7515 §4.1.8): the certificates themselves are not known here.
+pub(super) fn of_thumbprints(node: &Node, max: usize, problems: &mut Problems) -> Option<Pins> {
+    let mut pins = Pins::default();
+    for item in bounded(node, max, problems)? {
+        let Some(text) = item.text(problems) else { continue };
+        match Thumbprint::from_str(text) {
+            Ok(thumbprint) => {
+                let pin = Pin { certificate: None, source: "x5t#S256".to_owned() };
+                pins.pin(thumbprint, pin, None, &item.at, problems);
+            }
+            Err(error) => problems.error(&item.at, error.to_string(), "`certbound cert show FILE` prints it"),
+        }
+    }
+    Some(pins)
+}
+
+impl Pins {
+    fn add(
+        &mut self,
+        certificate: Certificate,
+        source: &str,
+        file: Option<PathBuf>,
+        at: &At,
+        problems: &mut Problems,
+    ) {
+        if !certificate.allows_client_auth() {
+            problems.error(
+                at,
+                "the extended key usage of the certificate lacks clientAuth",
+                "have it issued with extendedKeyUsage = clientAuth, or without any",
+            );
+            return;
+        }
+        let thumbprint = certificate.thumbprint();
+        let pin = Pin { certificate: Some(Arc::new(certificate)), source: source.to_owned() };
+        self.pin(thumbprint, pin, file, at, problems);
+    }
+
+    fn pin(
+        &mut self,
+        thumbprint: Thumbprint,
+        pin: Pin,
+        file: Option<PathBuf>,
+        at: &At,
+        problems: &mut Problems,
+    ) {
+        if self.pins.insert(thumbprint, pin).is_some() {
+            problems.warning(at, "this certificate is listed twice", "list it once");
+        }
+        self.places.push(PinPlace { thumbprint, file, at: at.clone() });
+    }
+}
+
+/// A list with at least one and at most `max` members.
+fn bounded<'n>(node: &'n Node, max: usize, problems: &mut Problems) -> Option<&'n [Node]> {
+    let items = node.list(problems)?;
+    if items.is_empty() {
+        problems.error(
+            &node.at,
+            "the list is empty",
+            "list at least one; to stop the client, write `enabled: false`",
+        );
+        return None;
+    }
+    if let Some(item) = items.get(max) {
+        problems.error(
+            &item.at,
+            format!("these are more than {max} certificates"),
+            "remove those that nobody uses any more, or raise clients.max_certificates",
+        );
+        return None;
+    }
+    Some(items)
+}
+
+fn certificate_of_jwk(node: &Node, problems: &mut Problems) -> Option<(Certificate, At)> {
+    let mut key = Fields::of(node, problems)?;
+    if let Some(at) = jwk::PRIVATE.iter().find_map(|member| key.at_key(member)) {
+        let what = "there is a private or symmetric key in the JWK";
+        problems.error(at, what, "remove it, and make a new key: this one is known now");
+        return None;
+    }
+    if let Some(usage) = key.take("use")
+        && usage.text(problems)? != "sig"
+    {
+        problems.warning(&usage.at, "a key that is not for signatures does not count", "write `use: sig`");
+        return None;
+    }
+    let Some(x5c) = key.take("x5c") else {
+        let instead = "add `x5c`: standard base64 of the certificate's DER";
+        problems.warning(&node.at, "a key without `x5c` cannot authenticate (RFC 8705 §2.2.2)", instead);
+        return None;
+    };
+    let Some(first) = x5c.list(problems)?.first() else {
+        problems.error(&x5c.at, "`x5c` is empty", "put the certificate first");
+        return None;
+    };
+    let Ok(der) = STANDARD.decode(first.text(problems)?) else {
+        let what = "this is not standard base64 with padding (RFC 7517 §4.7)";
+        problems.error(
+            &first.at,
+            what,
+            "write it on one line, without the BEGIN and END lines, not as base64url",
+        );
+        return None;
+    };
+    let certificate = match Certificate::parse(&der) {
+        Ok(certificate) => certificate,
+        Err(error) => {
+            problems.error(&first.at, error.to_string(), "put the DER of one certificate there");
+            return None;
+        }
+    };
+    if !jwk::public_key_infos(&mut key, problems)?.iter().any(|info| info == certificate.public_key()) {
+        let what = "the key of the certificate in `x5c` is not the key of the JWK (RFC 7517 §4.7)";
+        problems.error(&node.at, what, "make both from one certificate, or name a file in `certificates`");
+        return None;
+    }
+    Some((certificate, first.at.clone()))
+}
+
+fn instead_of(error: &FileError) -> &'static str {
+    match error {
+        FileError::PrivateKey => "put the certificate alone there: openssl x509 -in FILE -out CERTIFICATE",
+        FileError::NotOne(_) => "put exactly one certificate into each file",
+        _ => "put one certificate there, as PEM or DER",
+    }
+}
