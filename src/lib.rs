@@ -14,3 +14,4 @@ pub mod pki;
 
 pub mod keys;
 pub mod registry;
+pub mod store;
