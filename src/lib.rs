@@ -15,3 +15,5 @@ pub mod pki;
 pub mod keys;
 pub mod registry;
 pub mod store;
+
+pub mod authn;

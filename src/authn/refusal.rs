@@ -1,0 +1,118 @@
+//! Why not: for the log and for `explain`, never for the wire.
+
+use serde::Serialize;
+
+/// The reason of a refusal, one closed set for log, metric and `explain`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The peer showed no certificate.
+    NoCertificate,
+    /// No client has this `client_id`.
+    UnknownClient,
+    /// The client is registered with `enabled: false`.
+    DisabledClient,
+    /// The request has no `client_id` (RFC 8705 §2 requires it).
+    MissingClientId,
+    /// Something other than a certificate was offered as a credential.
+    WrongMethod,
+    /// What was shown does not parse as a certificate, or is too large.
+    MalformedCertificate,
+    /// The certificate does not carry the registered subject (RFC 8705 §2.1.2).
+    SubjectMismatch,
+    /// The certificate is not one of the registered ones (RFC 8705 §2.2).
+    NotRegistered,
+    /// No path leads to an anchor of the client's set (RFC 5280 §6).
+    Untrusted,
+    /// Past its `notAfter`.
+    Expired,
+    /// Before its `notBefore`.
+    NotYetValid,
+    /// Its usages do not allow client authentication (RFC 5280 §4.2.1.3, §4.2.1.12).
+    WrongUsage,
+    /// A key or signature of the path is too weak.
+    WeakKey,
+}
+
+impl Reason {
+    /// The word in log, metric and `explain`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no_certificate",
+            Self::UnknownClient => "unknown_client",
+            Self::DisabledClient => "disabled_client",
+            Self::MissingClientId => "missing_client_id",
+            Self::WrongMethod => "wrong_method",
+            Self::MalformedCertificate => "malformed_certificate",
+            Self::SubjectMismatch => "subject_mismatch",
+            Self::NotRegistered => "not_registered",
+            Self::Untrusted => "untrusted",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongUsage => "wrong_usage",
+            Self::WeakKey => "weak_key",
+        }
+    }
+}
+
+/// One check: what it wanted and what it got.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Finding {
+    /// Which check, in a word or two.
+    pub check: &'static str,
+    /// Whether it held.
+    pub ok: bool,
+    /// What would have been right.
+    pub expected: String,
+    /// What was there.
+    pub seen: String,
+}
+
+/// The client is not who it says it is. As text it is for the log, and what the stranger showed is cut to the 128
+/// characters of a stranger's value there: a `client_id` has room for 64 KiB, and so has a certificate.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{}: {} (expected {}, seen {:.128})", reason.as_str(), finding.check, finding.expected, finding.seen)]
+pub struct Refusal {
+    /// In one word.
+    pub reason: Reason,
+    /// The check that failed.
+    pub finding: Finding,
+}
+
+impl Refusal {
+    /// Something other than a certificate was offered as a credential.
+    pub fn wrong_method(seen: &'static str) -> Self {
+        let finding = Finding {
+            check: "method",
+            ok: false,
+            expected: "a client certificate and nothing else".to_owned(),
+            seen: seen.to_owned(),
+        };
+        Self { reason: Reason::WrongMethod, finding }
+    }
+
+    /// The certificate ends within this second, so no token could be bound to it.
+    pub fn certificate_ends() -> Self {
+        let finding = Finding {
+            check: "not after",
+            ok: false,
+            expected: "at least one second of validity".to_owned(),
+            seen: "less".to_owned(),
+        };
+        Self { reason: Reason::Expired, finding }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_showed_is_cut_before_it_is_text() {
+        let seen = "é".repeat(60_000);
+        let finding = Finding { check: "client_id", ok: false, expected: "one".to_owned(), seen };
+        let text = Refusal { reason: Reason::UnknownClient, finding }.to_string();
+        assert_eq!(text.matches('é').count(), 128, "{}", text.len());
+        assert!(text.ends_with(')'), "and nothing after it is lost");
+    }
+}
