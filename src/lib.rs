@@ -17,3 +17,7 @@ pub mod registry;
 pub mod store;
 
 pub mod authn;
+
+pub mod token;
+
+pub mod grant;
