@@ -21,3 +21,7 @@ pub mod authn;
 pub mod token;
 
 pub mod grant;
+
+pub mod telemetry;
+
+pub mod http;

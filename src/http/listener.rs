@@ -1,0 +1,167 @@
+//! From an accepted socket to HTTP: TLS where there is TLS, the peer's certificate, and bounds on time.
+//!
+//! One pipeline per listener: `TCP_NODELAY` (without it every new connection waits 40 ms for a delayed ACK) → TLS →
+//! [`Timed`] → HTTP/1.1. What the handshake showed is parsed once per connection and judged once per request.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, KeepAlive};
+use actix_server::{GracefulShutdownSignal, ServerBuilder};
+use actix_service::{
+    IntoServiceFactory as _, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_tls::accept::{TlsError, max_concurrent_tls_connect};
+use actix_web::App;
+use actix_web::dev::{AppConfig, Extensions};
+use actix_web::middleware::from_fn;
+use actix_web::rt::net::{TcpStream, UnixStream};
+use actix_web::web::{Data, ServiceConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Services;
+use super::connection::{Bounds, Peer, Timed};
+use super::observe::observe;
+use super::tls::{TlsSettings, certificates_of};
+use crate::authn::{Presented, PresentedCertificate, Via};
+use crate::pki::Chain;
+
+/// Lets as many handshakes run at once as there may be connections; half a handshake must not keep others out.
+pub fn allow_handshakes(most: usize) {
+    max_concurrent_tls_connect(most);
+}
+
+/// The routes of a listener, one set per worker.
+pub trait Routes: Fn(&mut ServiceConfig) + Clone + Send + 'static {}
+
+impl<F: Fn(&mut ServiceConfig) + Clone + Send + 'static> Routes for F {}
+
+/// Adds a TLS listener to the server.
+pub fn listen_tls(
+    server: ServerBuilder,
+    socket: TcpListener,
+    services: &Data<Services>,
+    bounds: Bounds,
+    tls: TlsSettings,
+    routes: impl Routes,
+) -> io::Result<ServerBuilder> {
+    let (services, shutdown) = (services.clone(), server.graceful_shutdown_signal());
+    server.listen(bounds.kind.as_str(), socket, move || {
+        let acceptor = tls.acceptor(bounds.head_timeout);
+        let seen = services.clone();
+        let http = http(
+            services.clone(),
+            bounds,
+            shutdown.clone(),
+            routes.clone(),
+            move |io: &TlsStream<TcpStream>| presented(&certificates_of(io), seen.policy.load().chain),
+        );
+        fn_service(without_delay)
+            .map_err(TlsError::Service)
+            .and_then(acceptor.map_err(TlsError::into_service_error))
+            .map(move |io: TlsStream<TcpStream>| {
+                let address = io.get_ref().0.peer_addr().ok();
+                (Timed::new(io, bounds.patience()), address)
+            })
+            .and_then(http.map_err(TlsError::Service))
+    })
+}
+
+/// Adds a listener without TLS; the configuration keeps it on loopback.
+pub fn listen_tcp(
+    server: ServerBuilder,
+    socket: TcpListener,
+    services: &Data<Services>,
+    bounds: Bounds,
+    routes: impl Routes,
+) -> io::Result<ServerBuilder> {
+    let (services, shutdown) = (services.clone(), server.graceful_shutdown_signal());
+    server.listen(bounds.kind.as_str(), socket, move || {
+        fn_service(without_delay)
+            .map(move |io: TcpStream| {
+                let address = io.peer_addr().ok();
+                (Timed::new(io, bounds.patience()), address)
+            })
+            .and_then(http(services.clone(), bounds, shutdown.clone(), routes.clone(), |_: &TcpStream| {
+                Presented::Nothing
+            }))
+    })
+}
+
+/// Adds a unix socket; who may speak there is the business of the file's mode.
+pub fn listen_unix(
+    server: ServerBuilder,
+    socket: UnixListener,
+    services: &Data<Services>,
+    bounds: Bounds,
+    routes: impl Routes,
+) -> io::Result<ServerBuilder> {
+    let (services, shutdown) = (services.clone(), server.graceful_shutdown_signal());
+    server.listen_uds(bounds.kind.as_str(), socket, move || {
+        fn_service(|io: UnixStream| async move { Ok::<_, DispatchError>(io) })
+            .map(move |io: UnixStream| (Timed::new(io, bounds.patience()), None))
+            .and_then(http(services.clone(), bounds, shutdown.clone(), routes.clone(), |_: &UnixStream| {
+                Presented::Nothing
+            }))
+    })
+}
+
+/// HTTP/1.1 over a stream that may not dawdle.
+fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+    services: Data<Services>,
+    bounds: Bounds,
+    shutdown: GracefulShutdownSignal,
+    routes: impl Routes,
+    presented: impl Fn(&S) -> Presented + 'static,
+) -> impl ServiceFactory<
+    (Timed<S>, Option<SocketAddr>),
+    Response = (),
+    Error = DispatchError,
+    InitError = (),
+    Config = (),
+> {
+    let app = App::new()
+        .app_data(services)
+        .app_data(bounds)
+        .wrap(from_fn(observe))
+        .configure(routes)
+        .into_factory()
+        .map_err(|error| error.error_response());
+    HttpService::build()
+        .graceful_shutdown_signal(move || {
+            let shutdown = shutdown.clone();
+            async move { shutdown.notified().await }
+        })
+        .keep_alive(KeepAlive::Timeout(bounds.idle))
+        .client_request_timeout(bounds.head_timeout)
+        .client_disconnect_timeout(DISCONNECT)
+        .on_connect_ext(move |io: &Timed<S>, data: &mut Extensions| {
+            data.insert(Peer { presented: presented(io.get_ref()), in_flight: io.in_flight().clone() });
+        })
+        .h1(map_config(app, |()| AppConfig::default()))
+}
+
+/// How long a peer may take to hang up once we have.
+const DISCONNECT: Duration = Duration::from_secs(1);
+
+async fn without_delay(io: TcpStream) -> Result<TcpStream, DispatchError> {
+    // A socket that takes no option will not carry a handshake either; that is where it shows.
+    let _ = io.set_nodelay(true);
+    Ok(io)
+}
+
+/// Parses what the handshake showed.
+fn presented(certificates: &[Vec<u8>], most: usize) -> Presented {
+    if certificates.is_empty() {
+        return Presented::Nothing;
+    }
+    match Chain::parse(certificates, most) {
+        Ok(chain) => Presented::Certificate(Arc::new(PresentedCertificate { chain, via: Via::Handshake })),
+        Err(error) => Presented::Malformed(error),
+    }
+}

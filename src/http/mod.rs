@@ -1,0 +1,161 @@
+//! The edge: the only place that speaks HTTP.
+//!
+//! Below it nobody knows of statuses, headers or OAuth codes; at it every decision about what a stranger learns is in
+//! `failure.rs`. An endpoint is a short list of steps that begins with an authenticated client (`extract.rs`).
+
+pub mod connection;
+pub mod discovery;
+pub mod extract;
+pub mod failure;
+pub mod introspect;
+pub mod listener;
+pub mod observe;
+pub mod probes;
+pub mod revoke;
+pub mod tls;
+pub mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::web::{self, ServiceConfig};
+
+use crate::authn::ClientAuthenticator;
+use crate::clock::Clock;
+use crate::keys::SigningKeys;
+use crate::oauth::{BaseUrl, Issuer};
+use crate::reload::Live;
+use crate::store::TokenStore;
+use crate::telemetry::Metrics;
+use crate::token::{TokenIssuer, TokenVerifier};
+use discovery::Metadata;
+use extract::Endpoint;
+use failure::Failure;
+use probes::Health;
+
+/// Everything that requests need. Only the edge sees it whole; what is below takes what it needs.
+pub struct Services {
+    /// Who we are.
+    pub issuer: Arc<Issuer>,
+    /// Where clients with a certificate go.
+    pub mtls_base_url: BaseUrl,
+    /// Clients and trust, one world at a time.
+    pub authenticator: Live<ClientAuthenticator>,
+    /// Signs.
+    pub tokens: TokenIssuer,
+    /// Recognises.
+    pub verifier: TokenVerifier,
+    /// Remembers what has ended.
+    pub store: Arc<dyn TokenStore>,
+    /// The keys of the moment.
+    pub keys: Arc<Live<SigningKeys>>,
+    /// The RFC 8414 document.
+    pub metadata: Metadata,
+    /// What a reload may change.
+    pub policy: Live<Policy>,
+    /// Where `now` comes from.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is wrong at the moment.
+    pub health: Health,
+}
+
+/// Settings that take effect without a restart.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The life of a token where its client has none of its own.
+    pub lifetime: Duration,
+    /// The largest body, in bytes.
+    pub body: usize,
+    /// The longest that a body may take.
+    pub body_timeout: Duration,
+    /// The most certificates in a chain.
+    pub chain: usize,
+}
+
+/// How long a store may take before the caller hears that it does not answer.
+pub const STORE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// Asks for a certificate.
+    Mtls,
+    /// Never asks.
+    Public,
+    /// Probes and metrics.
+    Admin,
+}
+
+impl Kind {
+    /// The word of configuration and log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mtls => "mtls",
+            Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// The routes of an OAuth listener, below the issuer's path and below that of `mtls_base_url`.
+pub fn oauth_routes(services: &Services) -> impl Fn(&mut ServiceConfig) + Clone + Send + use<> {
+    let (issuer, mtls) = (services.issuer.path().to_owned(), services.mtls_base_url.path().to_owned());
+    move |config| {
+        let mut below = vec![&issuer];
+        if mtls != issuer {
+            below.push(&mtls);
+        }
+        for path in below {
+            let post = |name: &str, endpoint: Endpoint| {
+                web::resource(format!("{path}/{name}"))
+                    .app_data(endpoint)
+                    .default_service(web::to(|| std::future::ready(wrong_method("POST"))))
+            };
+            config.service(post("token", Endpoint::Token).route(web::post().to(token::token)));
+            config.service(
+                post("introspect", Endpoint::Introspect).route(web::post().to(introspect::introspect)),
+            );
+            config.service(post("revoke", Endpoint::Revoke).route(web::post().to(revoke::revoke)));
+            config.service(document(&format!("{path}/jwks"), || web::to(discovery::jwks)));
+        }
+        // RFC 8414 §3.1 inserts the well-known name before the path; OpenID Connect Discovery §4 appends it.
+        let names = ["oauth-authorization-server", "openid-configuration"];
+        for name in names {
+            config
+                .service(document(&format!("/.well-known/{name}{issuer}"), || web::to(discovery::metadata)));
+        }
+        if !issuer.is_empty() {
+            let appended = format!("{issuer}/.well-known/openid-configuration");
+            config.service(document(&appended, || web::to(discovery::metadata)));
+        }
+        config.default_service(web::to(nothing_here));
+    }
+}
+
+/// The routes of the `admin` listener without TLS: probes and metrics only.
+pub fn admin_routes(config: &mut ServiceConfig) {
+    config
+        .service(document("/livez", || web::to(probes::livez)))
+        .service(document("/readyz", || web::to(probes::readyz)))
+        .service(document("/metrics", || web::to(probes::metrics)))
+        .default_service(web::to(nothing_here));
+}
+
+/// A document to be read: GET and HEAD.
+fn document(path: &str, read: impl Fn() -> actix_web::Route) -> actix_web::Resource {
+    web::resource(path)
+        .route(read().guard(actix_web::guard::Any(actix_web::guard::Get()).or(actix_web::guard::Head())))
+        .default_service(web::to(|| std::future::ready(wrong_method("GET, HEAD"))))
+}
+
+fn wrong_method(allow: &'static str) -> Result<HttpResponse, Failure> {
+    Err(Failure::wrong_method(allow))
+}
+
+async fn nothing_here() -> Result<HttpResponse, Failure> {
+    Err(Failure::unread(StatusCode::NOT_FOUND, "There is nothing at this path"))
+}
