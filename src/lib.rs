@@ -25,3 +25,5 @@ pub mod grant;
 pub mod telemetry;
 
 pub mod http;
+
+pub mod admin;

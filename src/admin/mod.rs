@@ -1,0 +1,75 @@
+//! What the commands ask of a running server, over the control socket: JSON below `/api/v1`.
+//!
+//! The socket belongs to the owner alone (0600), so whoever can speak there is the operator. What the handlers
+//! change they change through the same functions as everybody else: keys through their directory, clients by the
+//! one reload, tokens in the one store.
+
+mod api;
+mod socket;
+
+use std::sync::Arc;
+
+use actix_web::web::{self, ServiceConfig};
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use api::list as list_keys;
+pub use socket::ControlSocket;
+
+use crate::clock::Timestamp;
+use crate::document::Problems;
+use crate::http;
+use crate::keys::{Directory, Schedule};
+use crate::reload::Live;
+use crate::store::sled::Sled;
+
+/// What the commands may reach, beside the services of the edge.
+pub struct Administration {
+    /// Where the signing keys are.
+    pub keys: Directory,
+    /// What new keys are like.
+    pub schedule: Live<Schedule>,
+    /// The store as a thing of its own, to be checked and exported.
+    pub store: Arc<Sled>,
+    /// Orders to the background.
+    pub orders: mpsc::Sender<Order>,
+}
+
+/// Something that the background does for a command.
+#[derive(Debug)]
+pub enum Order {
+    /// Read the configuration and everything it names again; the answer is what was wrong.
+    Reload(oneshot::Sender<Problems>),
+    /// Read the signing keys again.
+    Keys(oneshot::Sender<()>),
+}
+
+/// The routes of the control socket: the API, and the probes.
+pub fn routes(
+    administration: &web::Data<Administration>,
+) -> impl Fn(&mut ServiceConfig) + Clone + Send + use<> {
+    let administration = administration.clone();
+    move |config| {
+        config.app_data(administration.clone());
+        config.service(
+            web::scope("/api/v1")
+                .route("/clients", web::get().to(api::clients))
+                .route("/clients/{id}", web::get().to(api::client))
+                .route("/clients/{id}/revoke", web::post().to(api::revoke_client))
+                .route("/tokens/revoke", web::post().to(api::revoke_token))
+                .route("/keys", web::get().to(api::keys))
+                .route("/keys/rotate", web::post().to(api::rotate))
+                .route("/keys/import", web::post().to(api::import))
+                .route("/keys/{kid}", web::delete().to(api::revoke_key))
+                .route("/trust", web::get().to(api::trust))
+                .route("/reload", web::post().to(api::reload))
+                .route("/store/check", web::get().to(api::check_store))
+                .route("/store/export", web::get().to(api::export_store)),
+        );
+        http::admin_routes(config);
+    }
+}
+
+/// Until when "everything of this client up to now" must be remembered.
+pub fn until_no_token_is_left(now: Timestamp) -> Timestamp {
+    now.plus(crate::token::LONGEST_LIFE).plus(crate::store::LEEWAY)
+}
