@@ -27,3 +27,5 @@ pub mod telemetry;
 pub mod http;
 
 pub mod admin;
+
+pub mod config;
