@@ -29,3 +29,7 @@ pub mod http;
 pub mod admin;
 
 pub mod config;
+
+pub mod app;
+pub mod tasks;
+pub mod world;

@@ -1,0 +1,278 @@
+//! Everything that the configuration names, read and checked as a whole: the one way to a world, for the start, for
+//! every reload and for `certbound check`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::authn::ClientAuthenticator;
+use crate::clock::Timestamp;
+use crate::config::{self, Config, FileRef, IdentitySource, Listener, ServerTls};
+use crate::document::{At, Problem, Problems, Severity};
+use crate::http::Policy;
+use crate::http::probes::HealthProblem;
+use crate::http::tls::ServerIdentity;
+use crate::keys::{Directory, KeyFileError, Reading, SigningKeys};
+use crate::oauth::ClientId;
+use crate::pki::files::{self, Bundle};
+use crate::pki::{Certificate, TrustStore};
+use crate::registry::{Credential, Registry};
+
+/// The largest file of the server's own that is read.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// The clients and anchors of a configuration, checked against each other.
+pub struct World {
+    /// Decides.
+    pub authenticator: ClientAuthenticator,
+    /// What needs somebody, but stops nothing.
+    pub warnings: Problems,
+}
+
+impl World {
+    /// Reads everything for a start: one error anywhere, and there is no world but all the problems.
+    pub fn load(config: &Config, now: Timestamp) -> Result<Self, Problems> {
+        let (trust, mut warnings) = config.trust_draft(now);
+        let trust = Arc::new(trust);
+        let (registry, problems) =
+            Registry::load(&config.registry_settings(), None, &trust, &BTreeSet::new(), now);
+        warnings.0.extend(problems.0);
+        warnings.0.extend(config.outdated_anchors(&trust, &registry, now).0);
+        for tls in listeners_with_tls(config) {
+            match server_bundle(tls).and_then(|bundle| {
+                let odd = out_of_date(tls, &bundle, now);
+                identity(tls, bundle).map(|_| odd)
+            }) {
+                Ok(odd) => warnings.0.extend(odd),
+                Err(found) => warnings.0.extend(found.0),
+            }
+        }
+        if config.signing.directory.exists() {
+            let found = Directory::open(&config.signing.directory).map(|directory| directory.read());
+            warnings
+                .0
+                .extend(found.map_or_else(|error| errors_of(&[error]), |reading| problems_of(&reading)));
+        }
+        if warnings.has_errors() {
+            return Err(warnings);
+        }
+        Ok(Self { authenticator: ClientAuthenticator::new(registry, trust), warnings })
+    }
+
+    /// Reads everything again while `previous` is in force. What is wrong keeps what it had; the files in `unsettled` are
+    /// still being written and keep what they had without being wrong.
+    pub fn reload(
+        config: &Config,
+        previous: &ClientAuthenticator,
+        unsettled: &BTreeSet<PathBuf>,
+        now: Timestamp,
+    ) -> Self {
+        let mut problems = Problems::default();
+        let trust = match config.trust_store(now) {
+            Ok((trust, warnings)) => {
+                problems.0.extend(warnings.0);
+                Arc::new(trust)
+            }
+            Err(errors) => {
+                problems.0.extend(errors.0);
+                Arc::clone(previous.trust())
+            }
+        };
+        let settings = config.registry_settings();
+        let load =
+            |trust: &TrustStore| Registry::load(&settings, Some(previous.registry()), trust, unsettled, now);
+        let (mut registry, mut found) = load(&trust);
+        let mut trust = trust;
+        if let Some(client) = client_without_anchors(&registry, &trust) {
+            // Its file fell back to what it had, and that names a set which the new trust has not. The set stays.
+            let at = At { file: Arc::from(config.file.as_path()), line: 0, column: 0 };
+            let what = format!("an anchor set that client `{client}` names has been removed");
+            problems.error(
+                &at,
+                what,
+                "keep the set until no client names it; all anchor sets stay as they were",
+            );
+            trust = Arc::clone(previous.trust());
+            (registry, found) = load(&trust);
+        }
+        problems.0.extend(found.0);
+        problems.0.extend(config.outdated_anchors(&trust, &registry, now).0);
+        Self { authenticator: ClientAuthenticator::new(registry, trust), warnings: problems }
+    }
+
+    /// Everything that `serve` would refuse or warn of, without making or changing anything.
+    pub fn check(config: &Config, now: Timestamp) -> Problems {
+        Self::load(config, now).map_or_else(|problems| problems, |world| world.warnings)
+    }
+}
+
+fn client_without_anchors(registry: &Registry, trust: &TrustStore) -> Option<ClientId> {
+    let orphan = registry.clients().find(|client| match &client.credential {
+        Credential::TlsClientAuth { anchors, .. } => trust.set(anchors).is_none(),
+        Credential::SelfSignedTlsClientAuth { .. } => false,
+    });
+    orphan.map(|client| client.id.clone())
+}
+
+/// The signing keys of the directory; the first is made if there is none. An error in any file stops a start.
+pub fn signing_keys(config: &Config, now: Timestamp) -> Result<(SigningKeys, Directory), Problems> {
+    let stop = |error: KeyFileError| Problems(errors_of(&[error]));
+    let directory = Directory::open(&config.signing.directory).map_err(stop)?;
+    let mut reading = directory.read();
+    if reading.keys.is_empty() && reading.errors.is_empty() {
+        directory.create(config.signing.algorithm, now).map_err(stop)?;
+        reading = directory.read();
+    }
+    let problems = Problems(problems_of(&reading));
+    if problems.has_errors() { Err(problems) } else { Ok((reading.keys, directory)) }
+}
+
+/// What a reading of the signing keys found wrong, as `check` and the log tell it.
+pub fn problems_of(reading: &Reading) -> Vec<Problem> {
+    let mut problems = errors_of(&reading.errors);
+    problems.extend(reading.warnings.iter().map(|odd| key_problem(odd, Severity::Warning)));
+    problems
+}
+
+fn errors_of(errors: &[KeyFileError]) -> Vec<Problem> {
+    errors.iter().map(|error| key_problem(error, Severity::Error)).collect()
+}
+
+fn key_problem(error: &KeyFileError, severity: Severity) -> Problem {
+    let file = PathBuf::from(&error.file);
+    Problem { severity, file, line: 0, column: 0, what: error.what.clone(), instead: error.instead.clone() }
+}
+
+/// The `tls` of each listener that has one, in the order of the configuration.
+pub fn listeners_with_tls(config: &Config) -> impl Iterator<Item = &ServerTls> {
+    config.listeners.iter().filter_map(|listener| match listener {
+        Listener::Mtls { tls, .. } | Listener::Public { tls, .. } => Some(tls),
+        Listener::Admin { .. } => None,
+    })
+}
+
+/// Certificate and key of a listener.
+pub fn server_identity(tls: &ServerTls) -> Result<ServerIdentity, Problems> {
+    identity(tls, server_bundle(tls)?)
+}
+
+fn identity(tls: &ServerTls, bundle: Bundle) -> Result<ServerIdentity, Problems> {
+    ServerIdentity::new(bundle).map_err(|error| {
+        let mut problems = Problems::default();
+        let instead = "name the certificate of this server and the private key it was made for";
+        problems.error(&tls.at, error.to_string(), instead);
+        problems
+    })
+}
+
+/// A warning if the certificate of a listener is outside its validity, which is inclusive (RFC 5280 §4.1.2.5).
+pub fn out_of_date(tls: &ServerTls, bundle: &Bundle, now: Timestamp) -> Option<Problem> {
+    let leaf = Certificate::parse(bundle.certificates.first()?).ok()?;
+    let (begin, end) = (leaf.not_before(), leaf.not_after());
+    let what = if end < now {
+        format!("the certificate of this listener has expired on {end}")
+    } else if now < begin {
+        format!("the certificate of this listener is not valid before {begin}")
+    } else {
+        return None;
+    };
+    let mut problems = Problems::default();
+    problems.warning(&tls.at, what, "put the current certificate and its key in their place");
+    problems.0.pop()
+}
+
+/// What the files of a listener hold.
+pub fn server_bundle(tls: &ServerTls) -> Result<Bundle, Problems> {
+    let mut problems = Problems::default();
+    let bundle = match &tls.identity {
+        IdentitySource::Files { certificate, key } => {
+            let (chain, key) = (read(certificate, None, &mut problems), read(key, None, &mut problems));
+            chain.zip(key).map(|(chain, key)| Bundle { key: key.key, ..chain })
+        }
+        IdentitySource::Pkcs12 { file, password } => match password.read() {
+            Ok(password) => {
+                use secrecy::ExposeSecret as _;
+                read(file, Some(password.expose_secret()), &mut problems)
+            }
+            Err(error) => {
+                problems.error(&tls.at, error, "give the password of the PKCS#12 file where this names it");
+                None
+            }
+        },
+    };
+    bundle.ok_or(problems)
+}
+
+fn read(file: &FileRef, password: Option<&str>, problems: &mut Problems) -> Option<Bundle> {
+    let path = file.path.display();
+    let bytes = match read_bounded(&file.path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let instead = "put the file there, readable for the server, or name the file where it is";
+            problems.error(&file.at, format!("{path} cannot be read: {error}"), instead);
+            return None;
+        }
+    };
+    match files::read(&bytes, password) {
+        Ok(bundle) => Some(bundle),
+        Err(error) => {
+            let instead = "put a certificate or key in PEM, DER or PKCS#12 there";
+            problems.error(&file.at, format!("{path}: {error}"), instead);
+            None
+        }
+    }
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let mut bytes = Vec::new();
+    config::file::open(path)?.take(MAX_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What a reload may change of the way requests are handled.
+pub fn policy(config: &Config) -> Policy {
+    Policy {
+        lifetime: config.tokens.lifetime,
+        body: config.limits.body,
+        body_timeout: config.limits.body_timeout,
+        chain: config.limits.chain,
+    }
+}
+
+/// Problems as `/readyz` shows them.
+pub fn health_problems(problems: &Problems) -> Vec<HealthProblem> {
+    let shown = |problem: &Problem| HealthProblem {
+        what: problem.what.clone(),
+        file: problem.file.display().to_string(),
+    };
+    problems.0.iter().map(shown).collect()
+}
+
+/// A hash of the clients in force, so that nodes can be compared.
+pub fn config_hash(config: &Config, registry: &Registry) -> String {
+    let mut clients: Vec<_> = registry.clients().collect();
+    clients.sort_by(|one, other| one.id.cmp(&other.id));
+    let mut hash = Sha256::new();
+    hash.update(config.issuer.as_str());
+    for client in clients {
+        let pins = match &client.credential {
+            Credential::TlsClientAuth { subject, anchors } => {
+                format!("{} {subject} {anchors}", subject.parameter())
+            }
+            Credential::SelfSignedTlsClientAuth { pins } => {
+                pins.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            }
+        };
+        let rest = (&client.grants, &client.scope, &client.resources, client.lifetime, &client.introspects);
+        hash.update(format!("\n{}\n{}\n{pins}\n{rest:?}", client.id, client.enabled));
+    }
+    hash.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        use std::fmt::Write as _;
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
