@@ -31,5 +31,6 @@ pub mod admin;
 pub mod config;
 
 pub mod app;
+pub mod cli;
 pub mod tasks;
 pub mod world;

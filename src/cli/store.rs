@@ -1,0 +1,107 @@
+//! `certbound store`: whether the store is whole, what is in it, and how to begin anew.
+//!
+//! Looking works beside a running server, through it. What replaces the store needs the server stopped.
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use crate::clock::{Clock, SystemClock};
+use crate::store::sled::Sled;
+
+use super::output::{Answer, DONE, Fault, conclude, say_bytes};
+use super::{Globals, control, files};
+
+/// The commands about the store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Read every entry and say whether it is whole
+    #[command(after_help = "Example:\n  certbound store check")]
+    Check,
+    /// Print every entry as a line of JSON, the store's id first
+    #[command(after_help = "Example:\n  certbound store export > store.jsonl")]
+    Export,
+    /// Fill a store that does not exist yet from an export, and take its id; the server is stopped
+    #[command(after_help = "Example:\n  certbound store import store.jsonl")]
+    Import {
+        /// The export (`-`: standard input)
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Begin anew; the server is stopped
+    #[command(after_help = "Example:\n  certbound store init --forget")]
+    Init {
+        /// Forget every revocation; every token issued until now becomes inactive
+        #[arg(long, required = true)]
+        forget: bool,
+    },
+}
+
+/// Runs one of them.
+pub(crate) fn run(command: &StoreCommand, globals: &Globals) -> u8 {
+    conclude(match command {
+        StoreCommand::Check => check(globals),
+        StoreCommand::Export => export(globals),
+        StoreCommand::Import { file } => import(file, globals),
+        StoreCommand::Init { .. } => init(globals, &SystemClock),
+    })
+}
+
+fn check(globals: &Globals) -> Result<Answer, Fault> {
+    let config = control::configuration(globals)?;
+    let report = match control::server(&config)? {
+        Some(server) => server.get(&["store", "check"])?,
+        None => json!(control::open_store(&config)?.check()?),
+    };
+    let words = || {
+        let fields = report.as_object().into_iter().flatten();
+        let lines = fields.map(|(name, value)| match value {
+            Value::String(text) => format!("{name:<16} {text}"),
+            other => format!("{name:<16} {other}"),
+        });
+        std::iter::once("the store is whole".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
+    };
+    Ok(Answer::done(globals.format, words, &report))
+}
+
+fn export(globals: &Globals) -> Result<Answer, Fault> {
+    let config = control::configuration(globals)?;
+    if let Some(server) = control::server(&config)? {
+        server.stream(&["store", "export"], say_bytes)?;
+    } else {
+        let mut lines = Vec::new();
+        control::open_store(&config)?
+            .export(&mut lines)
+            .map_err(|error| Fault::Refused(format!("the export is not complete: {error}")))?;
+        say_bytes(&lines)?;
+    }
+    Ok(Answer { code: DONE, text: String::new() })
+}
+
+fn import(file: &Path, globals: &Globals) -> Result<Answer, Fault> {
+    let lines = files::read(file)?;
+    let config = control::configuration(globals)?;
+    control::no_server(&config)?;
+    let (path, id_file) = control::store_files(&config);
+    if path.exists() {
+        return Err(Fault::Refused(format!("{} exists; an import makes a new store", path.display())));
+    }
+    let entries = Sled::import(path, &id_file, &mut BufReader::new(lines.as_slice()))?;
+    let document = json!({ "entries": entries });
+    Ok(Answer::done(globals.format, || format!("{entries} entries"), &document))
+}
+
+fn init(globals: &Globals, clock: &dyn Clock) -> Result<Answer, Fault> {
+    let config = control::configuration(globals)?;
+    control::no_server(&config)?;
+    let (path, id_file) = control::store_files(&config);
+    let now = clock.now();
+    Sled::init_forget(path, &id_file, now)?;
+    // A server that starts in this very second would issue tokens that are inactive.
+    control::wait_out(now, clock);
+    let document = json!({ "store": path, "inactive_up_to": now.to_string() });
+    let words = || format!("a new store at {}; every token issued up to {now} is inactive", path.display());
+    Ok(Answer::done(globals.format, words, &document))
+}
