@@ -233,7 +233,7 @@ fn error_hint(args: &TokenArgs, body: &Value) -> Option<String> {
     Some(hint)
 }
 
-/// `Client authentication failed (ref XXXX-XXXX-XXXX-XXXX)` has what the log can be searched for.
+/// `Client authentication failed (ref …)` has what the log can be searched for.
 fn reference(description: &str) -> Option<&str> {
     let (_, rest) = description.split_once("(ref ")?;
     rest.split_once(')').map(|(reference, _)| reference)
