@@ -2,8 +2,10 @@
 
 pub mod certificate;
 mod der;
+pub mod fetch;
 pub mod files;
 pub mod name;
+pub mod revocation;
 pub mod subject;
 pub mod trust;
 pub mod workshop;
