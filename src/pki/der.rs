@@ -148,7 +148,7 @@ impl Oid {
         Some(Self(content.into()))
     }
 
-    #[cfg(test)]
+    /// The content octets of an OBJECT IDENTIFIER.
     pub(super) fn content(&self) -> &[u8] {
         &self.0
     }

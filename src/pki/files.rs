@@ -83,6 +83,18 @@ pub fn certificates(bytes: &[u8]) -> Result<Vec<Certificate>, FileError> {
     bundle.certificates.iter().map(|der| Ok(Certificate::parse(der)?)).collect()
 }
 
+/// The DER of every CRL in a file of PEM or DER. How large it may be is for the caller to say: a list of 100,000
+/// entries has four megabytes. Its octets are not looked into.
+pub fn crls(bytes: &[u8]) -> Result<Vec<Vec<u8>>, FileError> {
+    if is_der(bytes) {
+        return Ok(vec![bytes.to_vec()]);
+    }
+    let lists = pem::blocks(bytes)?.into_iter().filter(|block| block.label == CRL);
+    let lists: Vec<_> =
+        lists.map(|block| Ok(block.contents()?.to_vec())).collect::<Result<_, FileError>>()?;
+    if lists.is_empty() { Err(FileError::Nothing) } else { Ok(lists) }
+}
+
 /// Exactly one certificate and no private key, as a client's registered certificate files must be.
 pub fn one_certificate(bytes: &[u8]) -> Result<Certificate, FileError> {
     let mut certificates = certificates(bytes)?;
@@ -105,6 +117,14 @@ pub fn key_matches(certificate_der: &[u8], pkcs8: &[u8]) -> bool {
 pub fn to_pem(certificate_der: &[u8]) -> String {
     pem::write("CERTIFICATE", certificate_der)
 }
+
+/// `-----BEGIN X509 CRL-----` and so on (RFC 7468 §6).
+pub fn crl_to_pem(crl_der: &[u8]) -> String {
+    pem::write(CRL, crl_der)
+}
+
+/// The label of RFC 7468 §6.
+const CRL: &str = "X509 CRL";
 
 /// DER begins with a SEQUENCE. A short one (fewer than 128 octets) is no certificate, and a text file may
 /// begin with "0" too.
@@ -184,7 +204,7 @@ fn read_pem(bytes: &[u8], password: Option<&str>) -> Result<Bundle, FileError> {
         found = true;
         match block.label.as_str() {
             "CERTIFICATE" | "X509 CERTIFICATE" => bundle.certificates.push(block.contents()?.to_vec()),
-            "X509 CRL" => bundle.crls.push(block.contents()?.to_vec()),
+            CRL => bundle.crls.push(block.contents()?.to_vec()),
             "TRUSTED CERTIFICATE" => {
                 return Err(FileError::Malformed(
                     "it holds an OpenSSL TRUSTED CERTIFICATE, whose trust settings would be lost; write a \

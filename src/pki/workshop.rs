@@ -1,9 +1,10 @@
-//! Makes CAs and certificates, for `cert new-ca|issue|self-signed`, `init`, `demo` and the tests.
+//! Makes CAs, certificates and revocation lists, for `cert new-ca|issue|self-signed`, `init`, `demo` and the tests.
 //!
 //! Whatever leaves this room follows RFC 5280 §4 to the letter, so that it passes `profile: strict`: random
 //! positive serials of 20 octets, subject and authority key identifiers, critical basicConstraints and
 //! keyUsage, a critical subjectAltName where the subject is empty. Odd certificates are made elsewhere.
 
+pub(in crate::pki) mod crl;
 mod issuance;
 mod request;
 
@@ -15,6 +16,7 @@ use openssl::x509::{X509, X509Ref};
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
+pub use crl::{CrlTemplate, RevokedCertificate};
 use issuance::{Issuance, Role, Subject};
 
 /// What kind of key to make.

@@ -170,3 +170,18 @@ proptest! {
         prop_assert_eq!(contents.as_slice(), bytes);
     }
 }
+
+#[test]
+fn every_list_of_a_file_is_read_whatever_stands_around_it() {
+    let (one, other) = (vec![0x30_u8; 200], vec![0x31_u8; 7]);
+    let file =
+        ["Issuer: CN=CA\n", &crl_to_pem(&one), &identity().certificate_pem(), &crl_to_pem(&other)].concat();
+    assert_eq!(crls(file.as_bytes()).unwrap(), [one.clone(), other]);
+    let indented = crl_to_pem(&one).replace("MDAw", "MD Aw\t");
+    assert_eq!(crls(indented.as_bytes()).unwrap(), [one]);
+    for nothing in [&b""[..], b"<!DOCTYPE html>", identity().certificate_pem().as_bytes()] {
+        assert_eq!(crls(nothing), Err(FileError::Nothing));
+    }
+    let open = crl_to_pem(&[1; 100]).replace("-----END X509 CRL-----\n", "");
+    assert!(matches!(crls(open.as_bytes()), Err(FileError::Malformed(_))));
+}

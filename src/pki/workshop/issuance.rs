@@ -175,7 +175,7 @@ fn time(at: Timestamp) -> Result<Asn1Time, WorkshopError> {
     Ok(Asn1Time::from_unix(at.as_unix())?)
 }
 
-fn digest_for(key: &PKey<Private>) -> MessageDigest {
+pub(super) fn digest_for(key: &PKey<Private>) -> MessageDigest {
     match key.id() {
         Id::ED25519 | Id::ED448 => MessageDigest::null(),
         Id::EC if key.bits() > 256 => MessageDigest::sha384(),

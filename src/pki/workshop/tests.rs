@@ -95,6 +95,20 @@ fn what_cannot_be_a_certificate_is_refused() {
 }
 
 #[test]
+fn what_cannot_be_a_list_is_refused() {
+    let ca = Authority::new(&template("CA")).unwrap();
+    let revoked =
+        |serial: &[u8]| vec![RevokedCertificate { serial: serial.to_vec(), at: FROM, reason: None }];
+    let list =
+        |next_update, revoked| CrlTemplate { number: u64::MAX, this_update: FROM, next_update, revoked };
+    assert!(ca.crl(&list(TO, revoked(&[1]))).is_ok());
+    assert!(ca.crl(&list(Timestamp::MAX, Vec::new())).is_ok());
+    assert!(ca.crl(&list(TO, revoked(&[]))).is_err());
+    assert!(ca.crl(&list(Timestamp::from_unix(i64::MAX), Vec::new())).is_err());
+    assert!(ca.crl(&list(Timestamp::from_unix(-1_000_000_000), Vec::new())).is_err());
+}
+
+#[test]
 fn an_authority_is_loaded_with_its_own_key_only() {
     let ca = Authority::new(&template("CA")).unwrap();
     let other = Authority::new(&template("CA")).unwrap();
