@@ -19,6 +19,7 @@ mod store;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use openssl::x509::X509;
 use sha2::{Digest as _, Sha256};
@@ -26,6 +27,8 @@ use sha2::{Digest as _, Sha256};
 use super::certificate::{Certificate, Chain, Thumbprint};
 use crate::clock::Timestamp;
 
+pub(in crate::pki) use keys::fault as key_fault;
+pub use lint::is_below_public_ca;
 pub use store::{TrustStore, TrustedChain};
 
 /// The name of an anchor set, as `trust_anchors` of the configuration gives it.
@@ -102,6 +105,7 @@ pub enum Purpose {
 /// A CA is its key: sets are compared by the keys of their anchors, never by names.
 pub struct AnchorSet {
     anchors: Vec<Certificate>,
+    intermediates: Vec<Certificate>,
     parsed_anchors: Vec<X509>,
     parsed_intermediates: Vec<X509>,
     anchor_keys: BTreeSet<[u8; 32]>,
@@ -120,8 +124,8 @@ pub struct AnchorError {
 }
 
 impl AnchorSet {
-    /// Refuses an empty set, an anchor that is no CA, and one that could never validate anything, at whatever
-    /// time: all of them at once. Expiry is no error here, see [`AnchorSet::validity_warnings`].
+    /// Refuses an empty set, an anchor that is no CA, one that is a CA of the web (by its key), and one that could
+    /// never validate anything, at whatever time: all of them at once. Expiry is no error here, see [`AnchorSet::validity_warnings`].
     pub fn new(
         anchors: Vec<Certificate>,
         intermediates: Vec<Certificate>,
@@ -132,7 +136,6 @@ impl AnchorSet {
     }
 
     /// Without the lint, for `cert verify`, which judges the path and nothing else.
-    #[expect(clippy::needless_pass_by_value, reason = "the pair of `new`; intermediates end here on purpose")]
     pub fn unchecked(anchors: Vec<Certificate>, intermediates: Vec<Certificate>, profile: Profile) -> Self {
         Self {
             parsed_anchors: engine::parse_all(anchors.iter().map(Certificate::der)),
@@ -140,6 +143,7 @@ impl AnchorSet {
             anchor_keys: anchors.iter().map(Certificate::key_hash).collect(),
             content_hash: content_hash(&anchors, &intermediates, profile),
             anchors,
+            intermediates,
             profile,
         }
     }
@@ -147,6 +151,11 @@ impl AnchorSet {
     /// The anchors, in file order.
     pub fn anchors(&self) -> &[Certificate] {
         &self.anchors
+    }
+
+    /// The intermediates that help, in file order.
+    pub fn intermediates(&self) -> &[Certificate] {
+        &self.intermediates
     }
 
     /// The profile that paths are judged by.
@@ -192,6 +201,16 @@ impl AnchorSet {
         self.find_path(chain, purpose, now).map(|path| path.entries)
     }
 
+    /// [`AnchorSet::verify_path`], giving the certificates themselves, for who has to ask about their revocation.
+    pub fn verify_certificates(
+        &self,
+        chain: &Chain,
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Certificate>>, TrustError> {
+        self.find_path(chain, purpose, now).map(|path| path.certificates)
+    }
+
     fn find_path(&self, chain: &Chain, purpose: Purpose, now: Timestamp) -> Result<ValidPath, TrustError> {
         // possession of a CA's key is no membership: an anchor vouches for others
         if self.anchor_keys.contains(&chain.leaf.key_hash()) {
@@ -211,6 +230,8 @@ impl AnchorSet {
 /// A path that was accepted.
 struct ValidPath {
     entries: Vec<PathEntry>,
+    /// The same, parsed.
+    certificates: Vec<Arc<Certificate>>,
     /// The earliest notAfter in it.
     until: Timestamp,
 }
@@ -225,6 +246,12 @@ pub struct PathEntry {
 }
 
 impl PathEntry {
+    /// What a path says of this certificate.
+    pub fn new(certificate: &Certificate) -> Self {
+        Self { subject: certificate.subject().to_string(), thumbprint: certificate.thumbprint() }
+    }
+
+    /// Of one that may not parse.
     fn of(der: &[u8]) -> Self {
         Self { subject: rules::subject_text(der), thumbprint: Thumbprint::of(der) }
     }

@@ -173,6 +173,20 @@ impl Fault {
             code::INVALID_CA => "it issued a certificate and is no CA",
             code::SIGNATURE_FAILURE => "its signature does not verify with the key of its issuer",
             code::UNHANDLED_CRITICAL => "it has a critical extension that is not known here",
+            code::CHAIN_TOO_LONG => "the chain is longer than any path that is judged here",
+            code::PATH_LENGTH => "there are more CAs below it than its path length (basicConstraints) allows",
+            code::NO_CERT_SIGN => "its key usage lacks keyCertSign, so it may not issue certificates",
+            code::NOT_PERMITTED => {
+                "it has a name that is not among those that a CA above it may certify (name constraints)"
+            }
+            code::EXCLUDED => "it has a name that a CA above it must not certify (name constraints)",
+            code::LEAF_KEY_TOO_SMALL | code::CA_KEY_TOO_SMALL => {
+                "its key is too small: RSA of 2048 bits or more, or ECDSA on P-256 or better"
+            }
+            code::DIGEST_TOO_WEAK => {
+                "it is signed with a hash that is broken, such as SHA-1: SHA-256 or better"
+            }
+            code::EXPLICIT_CURVE => "its key spells out the parameters of a curve in the place of naming one",
             _ => self.result.error_string(),
         }
     }
@@ -191,9 +205,14 @@ mod code {
     pub(super) const SELF_SIGNED_ROOT: i32 = 19;
     pub(super) const NO_ISSUER_LOCALLY: i32 = 20;
     pub(super) const NO_LEAF_SIGNER: i32 = 21;
+    pub(super) const CHAIN_TOO_LONG: i32 = 22;
+    pub(super) const PATH_LENGTH: i32 = 25;
     pub(super) const INVALID_PURPOSE: i32 = 26;
+    pub(super) const NO_CERT_SIGN: i32 = 32;
     pub(super) const UNHANDLED_CRITICAL: i32 = 34;
     pub(super) const INVALID_EXTENSION: i32 = 41;
+    pub(super) const NOT_PERMITTED: i32 = 47;
+    pub(super) const EXCLUDED: i32 = 48;
     pub(super) const LEAF_KEY_TOO_SMALL: i32 = 66;
     pub(super) const CA_KEY_TOO_SMALL: i32 = 67;
     pub(super) const DIGEST_TOO_WEAK: i32 = 68;

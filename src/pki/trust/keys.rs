@@ -27,7 +27,7 @@ const CURVES: [&str; 6] = [
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// What is wrong with this key, if anything.
-pub(super) fn fault(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
+pub(in crate::pki) fn fault(key: &SubjectPublicKeyInfo<'_>) -> Option<String> {
     let algorithm = key.algorithm.algorithm.to_id_string();
     match algorithm.as_str() {
         RSA | RSA_PSS => rsa_fault(&key.subject_public_key.data),

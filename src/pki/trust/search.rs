@@ -4,13 +4,15 @@
 //!
 //! Strangers choose what is in the pool, so the work is bounded by numbers, not by what they send.
 
+use std::sync::Arc;
+
 use openssl::error::ErrorStack;
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
 use super::rules::{self, Violation};
 use super::{AnchorSet, PathEntry, Purpose, TrustError, TrustErrorKind, ValidPath, engine};
 use crate::clock::Timestamp;
-use crate::pki::certificate::Chain;
+use crate::pki::certificate::{Certificate, Chain};
 
 /// The most signatures verified to tell issuers from namesakes. A slow curve takes a millisecond or two for
 /// each.
@@ -126,8 +128,13 @@ impl Search<'_> {
         let encoded: Result<Vec<Vec<u8>>, _> = verdict.path.iter().map(|member| member.to_der()).collect();
         let path = encoded.unwrap_or_default();
         let violation = match verdict.outcome {
-            Ok(()) => match rules::check(&path, self.set.profile, self.purpose, self.now) {
-                Ok(until) => return Ok(ValidPath { entries: entries(&path), until }),
+            Ok(()) => match rules::check(&path, self.set.profile, self.purpose, self.now)
+                .and_then(|until| Ok((until, parse(&path)?)))
+            {
+                Ok((until, certificates)) => {
+                    let entries = certificates.iter().map(|member| PathEntry::new(member)).collect();
+                    return Ok(ValidPath { entries, certificates, until });
+                }
                 Err(violation) => violation,
             },
             Err(fault) => {
@@ -136,6 +143,18 @@ impl Search<'_> {
         };
         Err(explain(violation, &path))
     }
+}
+
+/// As strictly as the leaf: whether a member was revoked is asked by its serial number and its issuer's name.
+fn parse(path: &[Vec<u8>]) -> Result<Vec<Arc<Certificate>>, Violation> {
+    let parse = |(depth, der): (usize, &Vec<u8>)| {
+        Certificate::parse(der).map(Arc::new).map_err(|error| Violation {
+            kind: TrustErrorKind::Malformed,
+            depth,
+            what: error.to_string(),
+        })
+    };
+    path.iter().enumerate().map(parse).collect()
 }
 
 fn entries(path: &[Vec<u8>]) -> Vec<PathEntry> {

@@ -16,18 +16,23 @@ use super::{
     AnchorSet, AnchorSetName, PathEntry, Purpose, TrustError, TrustErrorKind, ValidPath, update_with_length,
 };
 use crate::clock::Timestamp;
-use crate::pki::certificate::{Certificate, Chain};
+use crate::pki::certificate::{Certificate, Chain, Thumbprint};
 
 /// How long a verdict may be used.
 const LIFETIME: Duration = Duration::from_secs(60);
 
-/// How many verdicts are kept, of about a kilobyte each.
+/// How many verdicts are kept, of about four kilobytes each: nearly all of it is the leaf.
 const ENTRIES: u64 = 8192;
+
+/// How many certificates of issuers are kept for all verdicts together.
+const ISSUERS: u64 = 1024;
 
 /// The named anchor sets of one configuration.
 pub struct TrustStore {
     sets: BTreeMap<AnchorSetName, AnchorSet>,
     accepted: Cache<[u8; 32], Accepted>,
+    /// One copy of each certificate above a leaf, however many leaves there are.
+    issuers: Cache<Thumbprint, Arc<Certificate>>,
 }
 
 #[derive(Clone)]
@@ -36,12 +41,13 @@ struct Accepted {
     /// The earliest notAfter of the path.
     until: Timestamp,
     path: Arc<[PathEntry]>,
+    certificates: Arc<[Arc<Certificate>]>,
 }
 
 impl TrustStore {
     /// Of these sets, with nothing remembered.
     pub fn new(sets: BTreeMap<AnchorSetName, AnchorSet>) -> Self {
-        Self { sets, accepted: Cache::new(ENTRIES) }
+        Self { sets, accepted: Cache::new(ENTRIES), issuers: Cache::new(ISSUERS) }
     }
 
     /// The set of this name.
@@ -69,12 +75,16 @@ impl TrustStore {
         })?;
         let key = key(chain, set);
         if let Some(accepted) = self.accepted.get(&key).filter(|accepted| accepted.holds(now)) {
-            return Ok(TrustedChain { chain, path: accepted.path });
+            return Ok(accepted.of(chain));
         }
-        let ValidPath { entries, until } = set.find_path(chain, Purpose::Client, now)?;
-        let path: Arc<[PathEntry]> = entries.into();
-        self.accepted.insert(key, Accepted { at: now, until, path: Arc::clone(&path) });
-        Ok(TrustedChain { chain, path })
+        let ValidPath { entries, certificates, until } = set.find_path(chain, Purpose::Client, now)?;
+        let shared = certificates.into_iter().enumerate().map(|(depth, certificate)| match depth {
+            0 => certificate,
+            _ => self.issuers.get_with(certificate.thumbprint(), || certificate),
+        });
+        let accepted = Accepted { at: now, until, path: entries.into(), certificates: shared.collect() };
+        self.accepted.insert(key, accepted.clone());
+        Ok(accepted.of(chain))
     }
 }
 
@@ -82,6 +92,10 @@ impl Accepted {
     /// A clock that was set back makes it void too: before `at` nothing was looked at.
     fn holds(&self, now: Timestamp) -> bool {
         self.at <= now && now.since(self.at) < LIFETIME && now <= self.until
+    }
+
+    fn of(self, chain: &Chain) -> TrustedChain<'_> {
+        TrustedChain { chain, path: self.path, certificates: self.certificates }
     }
 }
 
@@ -101,6 +115,7 @@ fn key(chain: &Chain, set: &AnchorSet) -> [u8; 32] {
 pub struct TrustedChain<'c> {
     chain: &'c Chain,
     path: Arc<[PathEntry]>,
+    certificates: Arc<[Arc<Certificate>]>,
 }
 
 impl<'c> TrustedChain<'c> {
@@ -112,5 +127,10 @@ impl<'c> TrustedChain<'c> {
     /// Leaf first, anchor last.
     pub fn path(&self) -> &[PathEntry] {
         &self.path
+    }
+
+    /// The path itself, leaf first, anchor last; parsed once for each verdict that is remembered.
+    pub fn certificates(&self) -> &Arc<[Arc<Certificate>]> {
+        &self.certificates
     }
 }

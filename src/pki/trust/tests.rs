@@ -3,8 +3,10 @@
 
 mod anchors;
 mod forge;
+mod hostile;
 mod names;
 mod paths;
+mod second_opinion;
 mod store;
 
 use super::*;

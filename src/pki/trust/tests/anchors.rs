@@ -2,6 +2,7 @@
 
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
+use openssl::x509::X509;
 use openssl::x509::extension::KeyUsage;
 
 use super::forge::{Criticality, plain_ca};
@@ -60,6 +61,63 @@ fn a_root_of_version_1_is_an_anchor_of_the_compatible_profile() {
     assert_eq!(lint(&[&root], Profile::Compatible), []);
     assert!(verdict(&[&root], &[&make("leaf").by(&root)]).is_ok());
     assert_eq!(lint(&[&root], Profile::Strict).len(), 1);
+}
+
+/// The key of a CA of the web, of which nobody here has the private half.
+fn public_root(index: usize) -> X509 {
+    X509::from_der(&webpki_root_certs::TLS_SERVER_ROOT_CERTS[index]).unwrap()
+}
+
+#[test]
+fn every_ca_of_the_web_is_known_by_its_key_and_is_no_anchor() {
+    let mut keys = BTreeSet::new();
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        let root = Certificate::parse(root).unwrap();
+        keys.insert(root.key_hash());
+        let errors = AnchorSet::new(vec![root], Vec::new(), Profile::Compatible).err().unwrap();
+        assert!(errors.len() == 1 && errors[0].what.contains("is a public web CA"), "{errors:?}");
+        assert!(errors[0].what.contains("every customer") && errors[0].instead.contains("openssl req"));
+    }
+    assert!(keys.len() > 100, "{}", keys.len());
+}
+
+#[test]
+fn a_public_key_of_the_web_is_recognised_under_any_name_and_signature() {
+    let ca = plain_ca("CA").self_signed();
+    let key = public_root(0).public_key().unwrap();
+    let crossed = plain_ca("Harmless CA").certifies(key.clone()).by(&ca);
+    let leaf = make("no CA at all").certifies(key).by(&ca);
+    let namesake = plain_ca("x").subject(public_root(0).subject_name().to_owned().unwrap()).self_signed();
+    for (made, refused) in [(&crossed, true), (&leaf, true), (&namesake, false), (&ca, false)] {
+        let errors = lint(&[made], Profile::Strict);
+        let named = errors.iter().any(|error| error.what.contains("is a public web CA, by its key"));
+        assert_eq!(named, refused, "{errors:?}");
+    }
+}
+
+#[test]
+fn the_bundle_of_a_system_is_one_error_beside_those_of_others() {
+    let roots = || webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+    let mut bundle: Vec<_> = roots().map(|root| Certificate::parse(root).unwrap()).collect();
+    bundle.push(certificate(&make("a leaf").self_signed()));
+    let errors = AnchorSet::new(bundle, Vec::new(), Profile::Compatible).err().unwrap();
+    let [public, other] = &errors[..] else { panic!("{errors:?}") };
+    assert!(public.what.contains(&format!("and {} more are public web CAs", roots().count() - 3)));
+    assert!(other.what.contains("CN=a leaf is not a CA"));
+}
+
+#[test]
+fn below_a_ca_is_what_its_key_signed_and_not_what_names_it() {
+    let (root, other) = (plain_ca("root").self_signed(), plain_ca("other").self_signed());
+    let namesake = plain_ca("root").self_signed();
+    let (issuing, of_namesake) = (plain_ca("issuing").by(&root), plain_ca("issuing").by(&namesake));
+    let roots = [certificate(&root), certificate(&other)];
+    let is_below = |made| lint::is_signed_by_one_of(roots.iter(), &certificate(made));
+    assert!(is_below(&issuing));
+    assert!(!is_below(&of_namesake) && !is_below(&namesake));
+    let public = Certificate::parse(&public_root(0).to_der().unwrap()).unwrap();
+    assert!(!is_below_public_ca(&public), "it is one itself");
+    assert!(!is_below_public_ca(&certificate(&issuing)));
 }
 
 #[test]

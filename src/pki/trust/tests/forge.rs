@@ -1,11 +1,11 @@
 //! Makes certificates with any flaw that is asked for.
 
-use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time};
+use openssl::asn1::{Asn1Object, Asn1OctetString, Asn1Time, Asn1Type};
 use openssl::bn::BigNum;
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
+use openssl::pkey::{Id, PKey, Private, Public};
 use openssl::x509::extension::{
     AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAlternativeName,
     SubjectKeyIdentifier,
@@ -29,8 +29,12 @@ impl Made {
 
 /// What to make; the issuer of a certificate is the last argument of [`Plan::by`].
 pub(super) struct Plan {
-    cn: &'static str,
+    subject: X509Name,
+    /// Of the issuer, unless it is to be written differently.
+    issuer: Option<X509Name>,
     key: PKey<Private>,
+    /// Of somebody else, who is certified in place of `key`.
+    public: Option<PKey<Public>>,
     version: i32,
     serial: BigNum,
     from: i64,
@@ -45,8 +49,10 @@ type Addition = Box<dyn Fn(&mut X509Builder, Option<&Made>)>;
 /// A version 3 certificate without extensions, an hour before and after [`NOW`].
 pub(super) fn make(cn: &'static str) -> Plan {
     Plan {
-        cn,
+        subject: common_name(cn, Asn1Type::UTF8STRING),
+        issuer: None,
         key: ec_key(Nid::X9_62_PRIME256V1),
+        public: None,
         version: 2,
         serial: BigNum::from_u32(4711).unwrap(),
         from: NOW.as_unix() - 3600,
@@ -54,6 +60,13 @@ pub(super) fn make(cn: &'static str) -> Plan {
         digest: MessageDigest::sha256(),
         extensions: Vec::new(),
     }
+}
+
+/// A name of one attribute, in this string type.
+pub(super) fn common_name(value: &str, kind: Asn1Type) -> X509Name {
+    let mut name = X509Name::builder().unwrap();
+    name.append_entry_by_nid_with_type(Nid::COMMONNAME, value, kind).unwrap();
+    name.build()
 }
 
 pub(super) fn ec_key(curve: Nid) -> PKey<Private> {
@@ -69,6 +82,23 @@ pub(super) fn plain_ca(cn: &'static str) -> Plan {
 impl Plan {
     pub(super) fn key(mut self, key: PKey<Private>) -> Self {
         self.key = key;
+        self
+    }
+
+    /// A key of which only the public half is known.
+    pub(super) fn certifies(mut self, key: PKey<Public>) -> Self {
+        self.public = Some(key);
+        self
+    }
+
+    pub(super) fn subject(mut self, name: X509Name) -> Self {
+        self.subject = name;
+        self
+    }
+
+    /// Whatever the issuer calls itself.
+    pub(super) fn issuer(mut self, name: X509Name) -> Self {
+        self.issuer = Some(name);
         self
     }
 
@@ -143,9 +173,25 @@ impl Plan {
     }
 
     pub(super) fn email(self, name: &'static str) -> Self {
+        self.alt_name(move |names| names.email(name))
+    }
+
+    pub(super) fn uri(self, name: &'static str) -> Self {
+        self.alt_name(move |names| names.uri(name))
+    }
+
+    pub(super) fn ip(self, address: &'static str) -> Self {
+        self.alt_name(move |names| names.ip(address))
+    }
+
+    fn alt_name(
+        self,
+        add: impl Fn(&mut SubjectAlternativeName) -> &mut SubjectAlternativeName + 'static,
+    ) -> Self {
         self.with(move |builder, _| {
-            let context = builder.x509v3_context(None, None);
-            let extension = SubjectAlternativeName::new().email(name).build(&context).unwrap();
+            let mut names = SubjectAlternativeName::new();
+            add(&mut names);
+            let extension = names.build(&builder.x509v3_context(None, None)).unwrap();
             builder.append_extension(extension).unwrap();
         })
     }
@@ -171,22 +217,24 @@ impl Plan {
     }
 
     fn sign(self, issuer: Option<&Made>) -> Made {
-        let mut name = X509Name::builder().unwrap();
-        name.append_entry_by_nid(Nid::COMMONNAME, self.cn).unwrap();
-        let name = name.build();
         let mut builder = X509::builder().unwrap();
         builder.set_version(self.version).unwrap();
         builder.set_serial_number(&self.serial.to_asn1_integer().unwrap()).unwrap();
-        builder.set_subject_name(&name).unwrap();
-        let issuer_name = issuer.map_or(&*name, |issuer| issuer.certificate.subject_name());
-        builder.set_issuer_name(issuer_name).unwrap();
+        builder.set_subject_name(&self.subject).unwrap();
+        let own_name = issuer.map_or(&*self.subject, |issuer| issuer.certificate.subject_name());
+        builder.set_issuer_name(self.issuer.as_deref().unwrap_or(own_name)).unwrap();
         builder.set_not_before(&Asn1Time::from_unix(self.from).unwrap()).unwrap();
         builder.set_not_after(&Asn1Time::from_unix(self.to).unwrap()).unwrap();
-        builder.set_pubkey(&self.key).unwrap();
+        match &self.public {
+            Some(public) => builder.set_pubkey(public).unwrap(),
+            None => builder.set_pubkey(&self.key).unwrap(),
+        }
         for add in &self.extensions {
             add(&mut builder, issuer);
         }
-        builder.sign(issuer.map_or(&self.key, |issuer| &issuer.key), self.digest).unwrap();
+        let signer = issuer.map_or(&self.key, |issuer| &issuer.key);
+        let digest = if signer.id() == Id::ED25519 { MessageDigest::null() } else { self.digest };
+        builder.sign(signer, digest).unwrap();
         Made { certificate: builder.build(), key: self.key }
     }
 }

@@ -3,10 +3,10 @@
 use super::forge::{Criticality, Made, Plan, plain_ca};
 use super::*;
 
-const NAME_CONSTRAINTS: &str = "2.5.29.30";
+pub(super) const NAME_CONSTRAINTS: &str = "2.5.29.30";
 
 /// `NameConstraints` with one subtree: the tag of the list (permitted 0xa0, excluded 0xa1), that of the name.
-fn constraints(list: u8, name: u8, value: &[u8]) -> Vec<u8> {
+pub(super) fn constraints(list: u8, name: u8, value: &[u8]) -> Vec<u8> {
     let wrap = |tag: u8, content: &[u8]| {
         let mut der = vec![tag, u8::try_from(content.len()).unwrap()];
         der.extend_from_slice(content);
@@ -15,10 +15,13 @@ fn constraints(list: u8, name: u8, value: &[u8]) -> Vec<u8> {
     wrap(0x30, &wrap(list, &wrap(0x30, &wrap(name, value))))
 }
 
-const PERMITTED: u8 = 0xa0;
-const EXCLUDED: u8 = 0xa1;
-const DNS: u8 = 0x82;
-const EMAIL: u8 = 0x81;
+pub(super) const PERMITTED: u8 = 0xa0;
+pub(super) const EXCLUDED: u8 = 0xa1;
+pub(super) const DNS: u8 = 0x82;
+pub(super) const EMAIL: u8 = 0x81;
+pub(super) const DIRECTORY: u8 = 0xa4;
+pub(super) const URI: u8 = 0x86;
+pub(super) const ADDRESS: u8 = 0x87;
 
 fn limited_ca(list: u8, name: u8, value: &str) -> Made {
     let der = constraints(list, name, value.as_bytes());

@@ -1,6 +1,7 @@
 //! What is remembered, and for how long.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::forge::plain_ca;
 use super::*;
@@ -30,6 +31,22 @@ fn a_verdict_is_remembered_for_less_than_a_minute_and_not_into_the_past() {
     assert_eq!(path_at(61), second);
     let third = path_at(59);
     assert_ne!(third, second, "the clock was set back");
+}
+
+#[test]
+fn a_path_is_parsed_once_for_a_verdict_and_an_issuer_once_for_all() {
+    let root = plain_ca("root").self_signed();
+    let issuing = plain_ca("issuing").by(&root);
+    let (store, name) = store(&[&root]);
+    let [one, other] = ["one", "other"].map(|cn| chain(&[&make(cn).by(&issuing), &issuing]));
+    let path = |chain| Arc::clone(store.verify(chain, &name, NOW).unwrap().certificates());
+    let (first, second) = (path(&one), path(&other));
+    let subjects: Vec<_> = first.iter().map(|member| member.subject().to_string()).collect();
+    assert_eq!(subjects, ["CN=one", "CN=issuing", "CN=root"]);
+    assert!(Arc::ptr_eq(&first, &path(&one)));
+    for (one, other) in first.iter().zip(second.iter()).skip(1) {
+        assert!(Arc::ptr_eq(one, other), "{one:?}");
+    }
 }
 
 #[test]
