@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use url::Url;
+
 use super::client::{Client, Credential};
 use super::reading::Registered;
 use crate::document::{At, Problems};
@@ -139,12 +141,24 @@ fn clash(holder: &Side<'_>, side: &Side<'_>, what: impl Fn(&Side<'_>) -> String,
     found
 }
 
-/// One certificate registered by two clients: legal, because `client_id` decides, and seldom meant.
+/// One certificate, or one set of them, registered by two clients: legal, because `client_id` decides, and
+/// seldom meant.
 pub(super) fn shared_certificates<'r>(registered: impl Iterator<Item = &'r Arc<Registered>>) -> Problems {
     let mut problems = Problems::default();
     let mut holders: HashMap<Thumbprint, &ClientId> = HashMap::new();
+    let mut publishers: HashMap<&Url, &ClientId> = HashMap::new();
     for registered in registered {
         let id = &registered.client.id;
+        if let Some(uri) = registered.client.credential.jwks_uri() {
+            let holder = *publishers.entry(uri).or_insert(id);
+            if holder != id {
+                let what = format!(
+                    "the client {:?} has this jwks_uri too, so each certificate there is both clients'",
+                    holder.as_str()
+                );
+                problems.warning(&registered.rule_at, what, "give each client a set of its own");
+            }
+        }
         for place in &registered.pins {
             let holder = *holders.entry(place.thumbprint).or_insert(id);
             if holder != id {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use url::Url;
+
 use crate::document::At;
 use crate::oauth::{Audience, AuthMethod, ClientId, GrantType, Scope};
 use crate::pki::{AnchorSetName, Certificate, SubjectMatcher, Thumbprint};
@@ -48,8 +50,10 @@ pub enum Credential {
     },
     /// One of these certificates (RFC 8705 §2.2). There may be none, while the file of the only one is away.
     SelfSignedTlsClientAuth {
-        /// By what is compared: the whole certificate, never its key alone.
+        /// By what is compared: the whole certificate, never its key alone. Empty beside a `jwks_uri`.
         pins: BTreeMap<Thumbprint, Pin>,
+        /// Where the client publishes its certificates instead (RFC 7591 §2); see [`super::remote`].
+        jwks_uri: Option<Url>,
     },
 }
 
@@ -58,7 +62,7 @@ pub enum Credential {
 pub struct Pin {
     /// `None` where only the thumbprint was registered.
     pub certificate: Option<Arc<Certificate>>,
-    /// The file as the document names it, `jwks` or `x5t#S256`.
+    /// The file as the document names it, `jwks`, `jwks_uri` or `x5t#S256`.
     pub source: String,
 }
 
@@ -71,15 +75,24 @@ impl Credential {
         }
     }
 
+    /// Where the client publishes its certificates, if it does.
+    pub fn jwks_uri(&self) -> Option<&Url> {
+        match self {
+            Self::SelfSignedTlsClientAuth { jwks_uri, .. } => jwks_uri.as_ref(),
+            Self::TlsClientAuth { .. } => None,
+        }
+    }
+
     fn means_the_same_as(&self, other: &Self) -> bool {
         match (self, other) {
             (
                 Self::TlsClientAuth { subject, anchors },
                 Self::TlsClientAuth { subject: other_subject, anchors: other_anchors },
             ) => subject == other_subject && anchors == other_anchors,
-            (Self::SelfSignedTlsClientAuth { pins }, Self::SelfSignedTlsClientAuth { pins: other }) => {
-                pins.keys().eq(other.keys())
-            }
+            (
+                Self::SelfSignedTlsClientAuth { pins, jwks_uri },
+                Self::SelfSignedTlsClientAuth { pins: other, jwks_uri: other_uri },
+            ) => pins.keys().eq(other.keys()) && jwks_uri == other_uri,
             _ => false,
         }
     }

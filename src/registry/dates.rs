@@ -13,7 +13,9 @@ use crate::pki::Certificate;
 pub(super) fn review<'r>(registered: impl Iterator<Item = &'r Arc<Registered>>, now: Timestamp) -> Problems {
     let mut problems = Problems::default();
     for registered in registered.filter(|registered| registered.client.enabled) {
-        let Credential::SelfSignedTlsClientAuth { pins } = &registered.client.credential else { continue };
+        let Credential::SelfSignedTlsClientAuth { pins, .. } = &registered.client.credential else {
+            continue;
+        };
         for place in &registered.pins {
             let certificate = pins.get(&place.thumbprint).and_then(|pin| pin.certificate.as_ref());
             if let Some(what) = certificate.and_then(|certificate| out_of_date(certificate, now)) {

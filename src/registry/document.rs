@@ -5,17 +5,20 @@
 //! afterwards. What needs other documents (the same `client_id`, an equal rule) is left to `clash`, dates to
 //! `dates`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use url::Url;
 
 use super::client::{Client, Credential};
 use super::pins::{self, Pins};
+use super::places::CertificatePlace;
 use super::reading::{Context, PinPlace, Reading, Registered};
 use crate::document::{At, Fields, Node, Problems, Severity};
 use crate::oauth::{Audience, AuthMethod, ClientId, GrantType, Scope};
 use crate::pki::{AnchorSetName, SubjectMatcher};
 
-const KNOWN: [&str; 19] = [
+const KNOWN: [&str; 20] = [
     "client_id",
     "client_name",
     "token_endpoint_auth_method",
@@ -27,6 +30,7 @@ const KNOWN: [&str; 19] = [
     "trust_anchors",
     "certificates",
     "jwks",
+    "jwks_uri",
     "x5t#S256",
     "grant_types",
     "scope",
@@ -37,8 +41,11 @@ const KNOWN: [&str; 19] = [
     "introspection",
 ];
 
-/// Where a client's certificates may be (RFC 8705 §2.2.2); `jwks_uri` is known and not built.
+/// Where a client's certificates may be (RFC 8705 §2.2.2).
 const CERTIFICATE_SOURCES: [&str; 4] = ["certificates", "jwks", "x5t#S256", "jwks_uri"];
+
+/// The most octets of a `jwks_uri`.
+const MAX_URI: usize = 2048;
 
 /// The longest life of an access token.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -76,7 +83,7 @@ pub(super) fn client(node: &Node, context: &Context, reading: &mut Reading) -> O
         return None;
     }
     let (id, id_at) = id?;
-    let Proof { credential, at: rule_at, pins } = proof?;
+    let Proof { credential, at: rule_at, pins, listed } = proof?;
     let client = Client {
         id,
         name,
@@ -90,7 +97,7 @@ pub(super) fn client(node: &Node, context: &Context, reading: &mut Reading) -> O
         contacts,
         at: node.at.clone(),
     };
-    Some(Registered { client: client.into(), id_at, rule_at, pins })
+    Some(Registered { client: client.into(), id_at, rule_at, pins, listed })
 }
 
 fn identifier(fields: &mut Fields, problems: &mut Problems) -> Option<(ClientId, At)> {
@@ -109,6 +116,7 @@ struct Proof {
     credential: Credential,
     at: At,
     pins: Vec<PinPlace>,
+    listed: Option<Vec<CertificatePlace>>,
 }
 
 fn proof(fields: &mut Fields, context: &Context, reading: &mut Reading) -> Option<Proof> {
@@ -135,35 +143,62 @@ fn proof(fields: &mut Fields, context: &Context, reading: &mut Reading) -> Optio
             let (name, node) = rule?;
             let subject = subject(name, &node, problems)?;
             let credential = Credential::TlsClientAuth { subject, anchors: anchors? };
-            Some(Proof { credential, at: node.at, pins: Vec::new() })
+            Some(Proof { credential, at: node.at, pins: Vec::new(), listed: None })
         }
         AuthMethod::SelfSignedTlsClientAuth => {
             let misplaced = anchors.iter().map(|node| ("trust_anchors", node));
             for (name, node) in rules.iter().map(|(name, node)| (*name, node)).chain(misplaced) {
                 belongs_elsewhere(name, &node.at, AuthMethod::TlsClientAuth, problems);
             }
-            for (name, at, _) in sources.iter().filter(|(name, ..)| *name == "jwks_uri") {
-                problems.error(
-                    at,
-                    format!("`{name}` is not supported by this version"),
-                    "list the certificates: write `certificates: [edge-7.pem]`",
-                );
-            }
             let given = sources.into_iter().map(|(name, _, node)| (name, node)).collect();
             let (name, node) = exactly_one(fields.at(), &CERTIFICATE_SOURCES, given, problems)?;
-            let Pins { pins, places } = match name {
+            if name == "jwks_uri" {
+                let jwks_uri = Some(jwks_uri(&node, problems)?);
+                let credential = Credential::SelfSignedTlsClientAuth { pins: BTreeMap::new(), jwks_uri };
+                return Some(Proof { credential, at: node.at, pins: Vec::new(), listed: None });
+            }
+            let Pins { by_thumbprint: pins, places, listed } = match name {
                 "certificates" => pins::of_files(&node, context.max_certificates, reading)?,
                 "jwks" => pins::of_jwks(&node, context.max_certificates, problems)?,
-                "x5t#S256" => pins::of_thumbprints(&node, context.max_certificates, problems)?,
-                _ => return None,
+                _ => pins::of_thumbprints(&node, context.max_certificates, problems)?,
             };
             Some(Proof {
-                credential: Credential::SelfSignedTlsClientAuth { pins },
+                credential: Credential::SelfSignedTlsClientAuth { pins, jwks_uri: None },
                 at: node.at,
                 pins: places,
+                listed,
             })
         }
     }
+}
+
+/// RFC 7591 §2, with what RFC 8705 §2.2.2 leaves open: https, so that nobody on the way can register a
+/// certificate, and no secret in it, because it is shown. Whether the address may be reached is for the
+/// configuration to say.
+fn jwks_uri(node: &Node, problems: &mut Problems) -> Option<Url> {
+    let text = node.text(problems)?;
+    let mut refuse = |what: &str| {
+        problems.error(&node.at, what, "write it like https://edge.example.com/jwks.json");
+        None
+    };
+    // What the URL parser would repair (blanks, back slashes, slashes that lack) is not what was meant.
+    if text.len() > MAX_URI || !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        return refuse("a jwks_uri has at most 2048 visible ASCII characters, and no backslash");
+    }
+    let Some((_, rest)) = text.split_once("://").filter(|(scheme, _)| scheme.eq_ignore_ascii_case("https"))
+    else {
+        return refuse("a jwks_uri begins with https://");
+    };
+    let Some(uri) = Url::parse(text).ok().filter(|_| !rest.starts_with('/')) else {
+        return refuse("this is not a URL with a host");
+    };
+    if !uri.username().is_empty() || uri.password().is_some() {
+        return refuse("a jwks_uri has no user information: it is no place for secrets");
+    }
+    if uri.fragment().is_some() {
+        return refuse("a jwks_uri has no fragment: nobody would send it");
+    }
+    Some(uri)
 }
 
 /// Takes a field; an empty text is as good as none (RFC 7591 §2).
@@ -205,7 +240,6 @@ fn exactly_one<'k>(
         );
     }
     if given.is_empty() {
-        let names: Vec<_> = names.iter().filter(|name| KNOWN.contains(name)).copied().collect();
         let instead = format!("write exactly one of {}", names.join(", "));
         problems.error(at, "nothing says which certificates are the client's", instead);
     }

@@ -212,7 +212,7 @@ fn without_absent_pins(
         }
     }
     let mut client = Client::clone(&registered.client);
-    if let Credential::SelfSignedTlsClientAuth { pins } = &mut client.credential {
+    if let Credential::SelfSignedTlsClientAuth { pins, .. } = &mut client.credential {
         pins.retain(|thumbprint, _| left.iter().any(|place| place.thumbprint == *thumbprint));
     }
     Arc::new(Registered { client: client.into(), pins: left, ..Registered::clone(registered) })

@@ -15,14 +15,19 @@ mod fingerprint;
 mod jwk;
 mod loading;
 mod pins;
+mod places;
 mod reading;
+pub mod remote;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use url::Url;
+
 pub use client::{Client, Credential, Pin};
 pub use fingerprint::{Stamp, stamp};
+pub use places::{CertificatePlace, CertificatePlaces};
 
 use crate::clock::Timestamp;
 use crate::document::{Problem, Problems, Severity};
@@ -98,6 +103,20 @@ impl Registry {
         self.in_force().map(|registered| &registered.client)
     }
 
+    /// Where the enabled clients publish their certificates, each URL once, and the most certificates that a
+    /// set there may have.
+    pub fn jwks_uris(&self) -> BTreeMap<Url, usize> {
+        let mut uris = BTreeMap::new();
+        for file in self.files.values() {
+            let enabled = file.in_force.iter().filter(|registered| registered.client.enabled);
+            for uri in enabled.filter_map(|registered| registered.client.credential.jwks_uri()) {
+                let max = uris.entry(uri.clone()).or_insert(0);
+                *max = file.reading.context.max_certificates.max(*max);
+            }
+        }
+        uris
+    }
+
     /// How many files (the directory is one, too) had an error when they were last read.
     pub fn broken_files(&self) -> usize {
         let errors = self.problems.0.iter().filter(|problem| problem.severity == Severity::Error);
@@ -131,6 +150,22 @@ impl Registry {
         next.problems.0.insert(0, problem);
         let problems = next.problems.clone();
         (next, problems)
+    }
+
+    /// Where a client's certificates stand in its file. `None` if there is no such client, and while its file
+    /// falls back to what it had: then no place in it can be relied on, and its problems come first.
+    pub fn certificate_places(&self, id: &ClientId) -> Option<CertificatePlaces> {
+        let is_this = |registered: &&Arc<Registered>| registered.client.id == *id;
+        let (file, registered) =
+            self.files.values().find_map(|file| Some((file, file.in_force.iter().find(is_this)?)))?;
+        if !file.reading.registered.iter().any(|read| Arc::ptr_eq(read, registered)) {
+            return None;
+        }
+        Some(CertificatePlaces {
+            document: registered.client.at.clone(),
+            list: registered.listed.is_some().then(|| registered.rule_at.clone()),
+            entries: registered.listed.clone().unwrap_or_default(),
+        })
     }
 
     fn in_force(&self) -> impl Iterator<Item = &Arc<Registered>> {

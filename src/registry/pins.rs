@@ -1,4 +1,5 @@
 //! The certificates of a self-signed client (RFC 8705 §2.2): in files, in a JWK Set, or by thumbprint alone.
+//! Sets that are published elsewhere are fetched by `remote`, which asks here what a JWK is worth.
 //!
 //! Certificates are registered, not keys: of a JWK the certificate in `x5c` counts (RFC 8705 §2.2.2), and its
 //! key must be that of the JWK (RFC 7517 §4.7). A certificate that could never be presented is refused here.
@@ -14,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::client::Pin;
 use super::directory::ReadError;
 use super::jwk;
+use super::places::CertificatePlace;
 use super::reading::{PinPlace, Reading};
 use crate::document::{At, Fields, Node, Problems};
 use crate::pki::files::{self, FileError};
@@ -22,8 +24,10 @@ use crate::pki::{Certificate, Thumbprint};
 /// The pins of a client, and where each stands.
 #[derive(Default)]
 pub(super) struct Pins {
-    pub(super) pins: BTreeMap<Thumbprint, Pin>,
+    pub(super) by_thumbprint: BTreeMap<Thumbprint, Pin>,
     pub(super) places: Vec<PinPlace>,
+    /// Every file, whether it is there or not, if they come from files.
+    pub(super) listed: Option<Vec<CertificatePlace>>,
 }
 
 /// `certificates: [edge-7.pem]`: files beside the document (or elsewhere), exactly one certificate in each.
@@ -31,14 +35,20 @@ pub(super) fn of_files(node: &Node, max: usize, reading: &mut Reading) -> Option
     let items = bounded(node, max, &mut reading.problems)?;
     let directory = node.at.file.parent().unwrap_or_else(|| Path::new(""));
     let mut pins = Pins::default();
+    let mut listed = Vec::new();
     for item in items {
         let Some(name) = item.text(&mut reading.problems) else { continue };
         let path = directory.join(name);
+        let mut thumbprint = None;
         match reading.certificate_file(&path) {
             Ok(content) => match files::one_certificate(&content) {
-                Ok(certificate) => pins.add(certificate, name, Some(path), &item.at, &mut reading.problems),
+                Ok(certificate) => {
+                    thumbprint = Some(certificate.thumbprint());
+                    pins.add(certificate, name, Some(path.clone()), &item.at, &mut reading.problems);
+                }
                 Err(error) => {
-                    reading.problems.error(&item.at, format!("{name:?}: {error}"), instead_of(&error));
+                    let instead = instead_of(&error, &content, &path);
+                    reading.problems.error(&item.at, format!("{name:?}: {error}"), instead);
                 }
             },
             Err(ReadError::Absent) => reading.absences.error(
@@ -48,7 +58,9 @@ pub(super) fn of_files(node: &Node, max: usize, reading: &mut Reading) -> Option
             ),
             Err(error) => reading.problems.error(&item.at, format!("{name:?}: {error}"), error.instead()),
         }
+        listed.push(CertificatePlace { name: name.to_owned(), path, thumbprint, at: item.at.clone() });
     }
+    pins.listed = Some(listed);
     Some(pins)
 }
 
@@ -59,11 +71,9 @@ pub(super) fn of_jwks(node: &Node, max: usize, problems: &mut Problems) -> Optio
     let keys = Fields::of(node, problems)?.require("keys", example, problems)?;
     let mut pins = Pins::default();
     for key in bounded(&keys, max, problems)? {
-        if let Some((certificate, at)) = certificate_of_jwk(key, problems) {
-            pins.add(certificate, "jwks", None, &at, problems);
-        }
+        pins.add_jwk(key, "jwks", problems);
     }
-    if pins.pins.is_empty() {
+    if pins.by_thumbprint.is_empty() {
         let what = "no key has a certificate in `x5c`, so nothing could ever match (RFC 8705 §2.2.2)";
         problems.error(&keys.at, what, "add `x5c`: standard base64 of the certificate's DER");
     }
@@ -87,6 +97,14 @@ pub(super) fn of_thumbprints(node: &Node, max: usize, problems: &mut Problems) -
 }
 
 impl Pins {
+    /// The certificate of one JWK, or a problem: an error if the key is wrong, a warning if it is for something
+    /// else.
+    pub(super) fn add_jwk(&mut self, key: &Node, source: &str, problems: &mut Problems) {
+        if let Some((certificate, at)) = certificate_of_jwk(key, problems) {
+            self.add(certificate, source, None, &at, problems);
+        }
+    }
+
     fn add(
         &mut self,
         certificate: Certificate,
@@ -116,7 +134,7 @@ impl Pins {
         at: &At,
         problems: &mut Problems,
     ) {
-        if self.pins.insert(thumbprint, pin).is_some() {
+        if self.by_thumbprint.insert(thumbprint, pin).is_some() {
             problems.warning(at, "this certificate is listed twice", "list it once");
         }
         self.places.push(PinPlace { thumbprint, file, at: at.clone() });
@@ -191,10 +209,34 @@ fn certificate_of_jwk(node: &Node, problems: &mut Problems) -> Option<(Certifica
     Some((certificate, first.at.clone()))
 }
 
-fn instead_of(error: &FileError) -> &'static str {
-    match error {
+fn instead_of(error: &FileError, content: &[u8], path: &Path) -> String {
+    if is_pkcs12(content) {
+        return out_of_pkcs12(error, path);
+    }
+    let instead = match error {
         FileError::PrivateKey => "put the certificate alone there: openssl x509 -in FILE -out CERTIFICATE",
         FileError::NotOne(_) => "put exactly one certificate into each file",
         _ => "put one certificate there, as PEM or DER",
-    }
+    };
+    instead.to_owned()
+}
+
+/// RFC 7292 §4: `PFX ::= SEQUENCE { version INTEGER {v3(3)} …`. Private keys begin with other versions.
+fn is_pkcs12(content: &[u8]) -> bool {
+    let [0x30, length @ 0x80..=0x84, ..] = content else { return false };
+    let header = 2 + usize::from(length & 0x7F);
+    content.get(header..).is_some_and(|rest| rest.starts_with(&[0x02, 0x01, 0x03]))
+}
+
+/// The line that writes the certificate alone; openssl asks for the password.
+fn out_of_pkcs12(error: &FileError, path: &Path) -> String {
+    let legacy = if matches!(error, FileError::OldCipher(_)) { " -legacy" } else { "" };
+    let is_pem = path.extension().is_some_and(|suffix| suffix == "pem");
+    let out = path.with_extension(if is_pem { "certificate.pem" } else { "pem" });
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', "'\\''"));
+    let (from, to) = (quoted(path), quoted(&out));
+    format!(
+        "the certificate alone belongs there, not its PKCS#12: \
+         `openssl pkcs12{legacy} -in {from} -clcerts -nokeys -out {to}`, and list that file"
+    )
 }

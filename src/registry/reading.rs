@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::directory::{self, ReadError, Seen};
 use super::document;
+use super::places::CertificatePlace;
 use crate::document::{At, Problems, parse};
 use crate::oauth::Audience;
 use crate::pki::{AnchorSetName, Thumbprint};
@@ -31,6 +32,8 @@ pub(super) struct Registered {
     /// Of the subject rule, or of the list of certificates.
     pub(super) rule_at: At,
     pub(super) pins: Vec<PinPlace>,
+    /// What `certificates` lists; `None` for any other credential.
+    pub(super) listed: Option<Vec<CertificatePlace>>,
 }
 
 /// Where a pin comes from.
@@ -45,7 +48,7 @@ pub(super) struct PinPlace {
 /// A client file as it was read.
 #[derive(Debug)]
 pub(super) struct Reading {
-    context: Arc<Context>,
+    pub(super) context: Arc<Context>,
     seen: Seen,
     /// The certificate files that it names.
     pub(super) named: BTreeMap<PathBuf, Seen>,

@@ -1,17 +1,21 @@
 //! A directory of client documents, made anew for every test, and what a load makes of it.
 
 mod documents;
+mod files;
+mod published;
 mod reload;
 
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use tempfile::TempDir;
 
 use super::*;
 use crate::pki::workshop::{Authority, Identity, KeyKind, LeafPurpose, Template};
 use crate::pki::{AnchorSet, AnchorSetName, Certificate, Profile};
 
-const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+pub(super) const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
 const BILLING: &str = "client_id: billing
 token_endpoint_auth_method: tls_client_auth
@@ -31,7 +35,7 @@ fn pinned(name: &str, files: &str) -> String {
     )
 }
 
-fn template() -> Template {
+pub(super) fn template() -> Template {
     Template::new("edge", NOW.minus(days(30)), NOW.plus(days(30)))
 }
 
@@ -39,7 +43,7 @@ fn days(count: u64) -> std::time::Duration {
     std::time::Duration::from_secs(count * 24 * 60 * 60)
 }
 
-fn self_signed(template: &Template) -> Identity {
+pub(super) fn self_signed(template: &Template) -> Identity {
     Identity::self_signed(template).unwrap()
 }
 
@@ -131,7 +135,27 @@ fn ids(registry: &Registry) -> Vec<&str> {
 
 fn pins(registry: &Registry, id: &str) -> usize {
     match &find(registry, id).unwrap().credential {
-        Credential::SelfSignedTlsClientAuth { pins } => pins.len(),
+        Credential::SelfSignedTlsClientAuth { pins, .. } => pins.len(),
         Credential::TlsClientAuth { .. } => panic!("{id} has no pins"),
     }
+}
+
+/// The JWK of a certificate of this kind, in JSON.
+pub(super) fn jwk(identity: &Identity, kind: KeyKind) -> String {
+    let certificate = Certificate::parse(identity.certificate_der()).unwrap();
+    let info = certificate.public_key();
+    let from_end =
+        |skip: usize, take: usize| URL_SAFE_NO_PAD.encode(&info[info.len() - skip - take..info.len() - skip]);
+    let key = match kind {
+        KeyKind::P256 => {
+            format!(r#""kty":"EC","crv":"P-256","x":"{}","y":"{}""#, from_end(32, 32), from_end(0, 32))
+        }
+        KeyKind::P384 => {
+            format!(r#""kty":"EC","crv":"P-384","x":"{}","y":"{}""#, from_end(48, 48), from_end(0, 48))
+        }
+        // Behind the modulus come tag and length of the exponent. A leading zero means nothing.
+        KeyKind::Rsa2048 => format!(r#""kty":"RSA","n":"{}","e":"AAEAAQ""#, from_end(5, 257)),
+        KeyKind::Ed25519 => format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, from_end(0, 32)),
+    };
+    format!(r#"{{{key},"use":"sig","x5c":["{}"]}}"#, STANDARD.encode(identity.certificate_der()))
 }

@@ -5,7 +5,6 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 
 use super::*;
-use crate::oauth::AuthMethod;
 use crate::pki::SubjectMatcher;
 
 #[test]
@@ -207,68 +206,6 @@ fn without_a_default_resource_a_client_with_a_grant_names_one() {
 }
 
 #[test]
-fn certificate_files_hold_one_certificate_each_as_pem_or_der() {
-    let fixture = Fixture::new();
-    let (one, two) = (self_signed(&template()), self_signed(&template()));
-    fixture.write("one.pem", one.certificate_pem());
-    fixture.write("two.crt", two.certificate_der());
-    fixture.write("both.pem", one.certificate_pem() + &two.certificate_pem());
-    fixture.write("key.pem", one.certificate_pem() + &one.key_pem());
-    fixture.write("text.pem", "nothing");
-    let elsewhere = fixture.directory.path().join("elsewhere.pem");
-    fs::write(&elsewhere, one.certificate_pem()).unwrap();
-
-    assert_eq!(fixture.problems_of(&pinned("edge", "[one.pem, two.crt]")), [""; 0]);
-    let registry = fixture.start();
-    assert_eq!(pins(&registry, "edge"), 2);
-    assert_eq!(find(&registry, "edge").unwrap().credential.method(), AuthMethod::SelfSignedTlsClientAuth);
-    assert_eq!(fixture.problems_of(&pinned("edge", &format!("[{}]", elsewhere.display()))), [""; 0]);
-    assert_eq!(fixture.problems_of(&pinned("edge", "[../elsewhere.pem]")), [""; 0]);
-
-    for (files, expected) in [
-        ("[both.pem]", "3:16: error: \"both.pem\": it holds 2 certificates"),
-        ("[one.pem, key.pem]", "3:25: error: \"key.pem\": there is a private key"),
-        ("[text.pem]", "3:16: error: \"text.pem\": there is no PEM"),
-        ("[no.pem]", "3:16: error: \"no.pem\": there is no such file"),
-        ("[.]", "3:16: error: \".\": this is not a regular file"),
-        ("[/dev/zero]", "3:16: error: \"/dev/zero\": this is not a regular file"),
-        ("[one.pem, ./one.pem]", "3:25: warning: this certificate is listed twice"),
-        ("[]", "3:15: error: the list is empty"),
-        ("one.pem", "3:15: error: this is not a list"),
-        ("[a, b, c, d, e, f]", "3:31: error: these are more than 5 certificates"),
-    ] {
-        let problems = fixture.problems_of(&pinned("edge", files));
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].starts_with(expected), "{files}: {problems:?}");
-    }
-}
-
-#[test]
-fn a_certificate_that_may_not_authenticate_clients_is_refused_and_dates_are_warnings() {
-    let fixture = Fixture::new();
-    let mut odd = template();
-    odd.purpose = LeafPurpose::Server;
-    fixture.write("server.pem", self_signed(&odd).certificate_pem());
-    odd.purpose = LeafPurpose::Unsaid;
-    (odd.not_before, odd.not_after) = (NOW.minus(days(9)), NOW.minus(days(2)));
-    fixture.write("old.pem", self_signed(&odd).certificate_pem());
-    (odd.not_before, odd.not_after) = (NOW.plus(days(2)), NOW.plus(days(9)));
-    fixture.write("new.pem", self_signed(&odd).certificate_pem());
-    (odd.not_before, odd.not_after) = (NOW, NOW);
-    fixture.write("now.pem", self_signed(&odd).certificate_pem());
-
-    let problems = fixture.problems_of(&pinned("edge", "[server.pem]"));
-    assert!(
-        problems[0].contains("error: the extended key usage of the certificate lacks clientAuth"),
-        "{problems:?}"
-    );
-    let problems = fixture.problems_of(&pinned("edge", "[old.pem, new.pem, now.pem]"));
-    assert_eq!(problems.len(), 2, "{problems:?}");
-    assert!(problems[0].starts_with("3:16: warning: the certificate expired at"));
-    assert!(problems[1].starts_with("3:25: warning: the certificate is not valid before"));
-}
-
-#[test]
 fn thumbprints_are_pins_without_a_certificate() {
     let fixture = Fixture::new();
     let (base64url, hex) = (
@@ -290,11 +227,11 @@ fn a_self_signed_client_has_exactly_one_source_of_certificates() {
     let without = document.replace("certificates: [one.pem]\n", "");
     fixture.write("one.pem", self_signed(&template()).certificate_pem());
     for (document, expected) in [
-        (without.clone(), "1:1: error: nothing says which certificates"),
+        (without, "1:1: error: nothing says which certificates"),
         (format!("{document}jwks: {{keys: []}}\n"), "4:7: error: `jwks` is there beside `certificates`"),
         (
-            format!("{without}jwks_uri: https://a.example.com/jwks\n"),
-            "3:1: error: `jwks_uri` is not supported by this version",
+            format!("{document}jwks_uri: https://a.example.com/jwks\n"),
+            "4:11: error: `jwks_uri` is there beside `certificates`",
         ),
         (
             format!("{document}trust_anchors: corp\n"),
@@ -311,26 +248,6 @@ fn a_self_signed_client_has_exactly_one_source_of_certificates() {
     }
 }
 
-/// The JWK of a certificate of this kind, in JSON.
-fn jwk(identity: &Identity, kind: KeyKind) -> String {
-    let certificate = Certificate::parse(identity.certificate_der()).unwrap();
-    let info = certificate.public_key();
-    let from_end =
-        |skip: usize, take: usize| URL_SAFE_NO_PAD.encode(&info[info.len() - skip - take..info.len() - skip]);
-    let key = match kind {
-        KeyKind::P256 => {
-            format!(r#""kty":"EC","crv":"P-256","x":"{}","y":"{}""#, from_end(32, 32), from_end(0, 32))
-        }
-        KeyKind::P384 => {
-            format!(r#""kty":"EC","crv":"P-384","x":"{}","y":"{}""#, from_end(48, 48), from_end(0, 48))
-        }
-        // Behind the modulus come tag and length of the exponent. A leading zero means nothing.
-        KeyKind::Rsa2048 => format!(r#""kty":"RSA","n":"{}","e":"AAEAAQ""#, from_end(5, 257)),
-        KeyKind::Ed25519 => format!(r#""kty":"OKP","crv":"Ed25519","x":"{}""#, from_end(0, 32)),
-    };
-    format!(r#"{{{key},"use":"sig","x5c":["{}"]}}"#, STANDARD.encode(identity.certificate_der()))
-}
-
 fn with_jwks(keys: &str) -> String {
     pinned("edge", "x").replace("certificates: x", &format!("jwks: {{\"keys\":[{keys}]}}"))
 }
@@ -342,7 +259,7 @@ fn a_jwk_of_every_kind_registers_the_certificate_in_its_x5c() {
         let identity = self_signed(&Template { key: kind, ..template() });
         assert_eq!(fixture.problems_of(&with_jwks(&jwk(&identity, kind))), [""; 0], "{kind:?}");
         let registry = fixture.start();
-        let Credential::SelfSignedTlsClientAuth { pins } = &find(&registry, "edge").unwrap().credential
+        let Credential::SelfSignedTlsClientAuth { pins, .. } = &find(&registry, "edge").unwrap().credential
         else {
             panic!()
         };
