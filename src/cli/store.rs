@@ -1,6 +1,7 @@
 //! `certbound store`: whether the store is whole, what is in it, and how to begin anew.
 //!
-//! Looking works beside a running server, through it. What replaces the store needs the server stopped.
+//! A store with evidence that cannot be read is whole, because no revocation is missing, and yet a problem (exit code
+//! 1). Looking works beside a running server, through it. What replaces the store needs the server stopped.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use crate::clock::{Clock, SystemClock};
 use crate::store::sled::Sled;
 
-use super::output::{Answer, DONE, Fault, conclude, say_bytes};
+use super::output::{Answer, DONE, Fault, REFUSED, conclude, say_bytes};
 use super::{Globals, control, files};
 
 /// The commands about the store.
@@ -55,15 +56,22 @@ fn check(globals: &Globals) -> Result<Answer, Fault> {
         Some(server) => server.get(&["store", "check"])?,
         None => json!(control::open_store(&config)?.check()?),
     };
+    let lost = report.get("unreadable").and_then(Value::as_u64).unwrap_or(0);
+    let verdict = match lost {
+        0 => "the store is whole".to_owned(),
+        _ => "every revocation is there; sightings or refusals are lost, and left out of `store export`"
+            .to_owned(),
+    };
     let words = || {
         let fields = report.as_object().into_iter().flatten();
         let lines = fields.map(|(name, value)| match value {
             Value::String(text) => format!("{name:<16} {text}"),
             other => format!("{name:<16} {other}"),
         });
-        std::iter::once("the store is whole".to_owned()).chain(lines).collect::<Vec<_>>().join("\n")
+        std::iter::once(verdict).chain(lines).collect::<Vec<_>>().join("\n")
     };
-    Ok(Answer::done(globals.format, words, &report))
+    let code = if lost == 0 { DONE } else { REFUSED };
+    Ok(Answer::with_code(code, globals.format, words, &report))
 }
 
 fn export(globals: &Globals) -> Result<Answer, Fault> {

@@ -3,9 +3,12 @@
 //! A token is signed state and issuing needs no store; the store holds only what has to be forgotten
 //! later. It answers RFC 7009 §2.2 (a revocation is durable before 200 is said) and RFC 7662 §2.2
 //! (whether a token is still active). When a token expires, who may revoke it and what the wire says
-//! is left to `token` and `http`; the moments come from the caller.
+//! is left to `token` and `http`; the moments come from the caller. What was seen, certificates and refusals, has a
+//! contract of its own in `evidence`, and `witness` keeps it in memory for requests.
 
+pub mod evidence;
 pub mod sled;
+pub mod witness;
 
 use std::collections::BTreeSet;
 

@@ -4,9 +4,11 @@
 //! ended is also in memory, where it is looked up. A store that is damaged, gone or another one than before is
 //! an error and never an empty store, because a forgotten revocation is a live token. What sled does not
 //! do by itself, and where it is done: the fsync (`changes`), coming back after an I/O error (`writer`), noticing
-//! what was lost (`opening`, `inspection`). When entries are forgotten is left to the caller.
+//! what was lost (`opening`, `inspection`). When entries are forgotten is left to the caller. Evidence lies in a tree
+//! beside the revocations (`evidence`) and may be lost without harm to them.
 
 mod changes;
+mod evidence;
 mod format;
 mod identity;
 mod inspection;
@@ -22,13 +24,14 @@ use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, BufRead, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use self::changes::Staged;
+use self::evidence::reading::Counts;
 use self::format::Mark;
 use self::identity::{Named, StoreId, read_id, sync_directory, write_id};
 use self::inspection::{Contents, inspect};
@@ -54,6 +57,8 @@ pub struct Sled {
     queue: Option<Queue>,
     /// Says when the writer has ended.
     ended: Mutex<mpsc::Receiver<()>>,
+    /// Refusals since they were last forgotten.
+    refusals_noted: AtomicUsize,
 }
 
 /// Why a store was not opened.
@@ -94,6 +99,12 @@ pub struct CheckReport {
     pub revoked_clients: u64,
     /// Clients that are registered, or were until lately.
     pub clients: u64,
+    /// Certificates that served a client.
+    pub sightings: u64,
+    /// Refusals that can be explained.
+    pub refusals: u64,
+    /// Entries of the evidence that cannot be read: sightings or refusals that are lost, and no revocations.
+    pub unreadable: u64,
 }
 
 impl Sled {
@@ -104,7 +115,13 @@ impl Sled {
         let writer = Writer::new(path, ready);
         let shared = writer.shared();
         let (queue, ended) = writer.start().map_err(|error| io_error(path, &error))?;
-        Ok((Self { shared, queue: Some(queue), ended: Mutex::new(ended) }, opened))
+        let store = Self {
+            shared,
+            queue: Some(queue),
+            ended: Mutex::new(ended),
+            refusals_noted: AtomicUsize::new(0),
+        };
+        Ok((store, opened))
     }
 
     /// A deliberate new start (`store init --forget`): every token issued up to `now` is inactive from here
@@ -120,13 +137,20 @@ impl Sled {
         make(path, id, Some(now)).map(drop)
     }
 
-    /// Reads every entry and compares number and fingerprint with what was written. Blocks; writes wait
-    /// meanwhile.
+    /// Reads every entry, compares number and fingerprint of the revocations with what was written, and counts
+    /// what of the evidence is readable. Blocks; writes wait meanwhile.
     pub fn check(&self) -> Result<CheckReport, StoreError> {
-        match self.shared.read_between_batches(|db| inspect(db, &AtomicU64::new(0), |_| {}))? {
-            Contents::Sound(_, report) => Ok(report),
-            Contents::Nothing | Contents::Newer(_) => Err(missing()),
-        }
+        let report = match self.shared.read_between_batches(|db| inspect(db, &AtomicU64::new(0), |_| {}))? {
+            Contents::Sound(_, report) => report,
+            Contents::Nothing | Contents::Newer(_) => return Err(missing()),
+        };
+        let Counts { sightings, refusals, unreadable } =
+            match self.shared.read_between_batches(evidence::reading::count) {
+                // Damage that hides how much it is.
+                Err(StoreError::Corrupt { .. }) => Counts { unreadable: 1, ..Counts::default() },
+                counts => counts?,
+            };
+        Ok(CheckReport { sightings, refusals, unreadable, ..report })
     }
 
     /// Writes the store as JSON lines, the first with its id, the last with the number of records, which is

@@ -1,5 +1,5 @@
 //! The contract of a token store as one battery. Every store runs it: implement [`Place`] for it and add
-//! a line `store_contract!(name, Place)` at the end.
+//! a line `store_contract!(name, Place)` at the end, and one in `evidence`.
 
 #![cfg(test)]
 
@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use certbound::clock::Timestamp;
 use certbound::oauth::{ClientId, Jti};
+use certbound::store::evidence::Evidence;
 use certbound::store::{Standing, TokenKey, TokenStore};
 
 /// Where a store keeps what it remembers; nothing is there at first.
-trait Place {
-    type Store: TokenStore + 'static;
+pub(crate) trait Place {
+    type Store: TokenStore + Evidence + 'static;
 
     fn fresh() -> Self;
 
@@ -57,13 +58,13 @@ macro_rules! store_contract {
     };
 }
 
-const NEVER: Timestamp = Timestamp::MAX;
+pub(crate) const NEVER: Timestamp = Timestamp::MAX;
 
-fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix(1_790_000_000 + seconds)
 }
 
-fn client(name: &str) -> ClientId {
+pub(crate) fn client(name: &str) -> ClientId {
     ClientId::parse(name).unwrap()
 }
 
@@ -71,7 +72,7 @@ fn clients(names: &[&str]) -> BTreeSet<ClientId> {
     names.iter().map(|name| client(name)).collect()
 }
 
-fn token(of: &str, issued_at: Timestamp) -> TokenKey {
+pub(crate) fn token(of: &str, issued_at: Timestamp) -> TokenKey {
     TokenKey { jti: Jti::fresh().unwrap(), client: client(of), issued_at }
 }
 
@@ -284,12 +285,12 @@ async fn a_store_that_is_well_says_so<P: Place>() {
     assert_eq!(place.open().ping().await, Ok(()));
 }
 
-mod places {
+pub(crate) mod places {
     use certbound::store::sled::Sled;
     use tempfile::TempDir;
 
     /// A directory of its own.
-    pub(super) struct Directory(TempDir);
+    pub(crate) struct Directory(TempDir);
 
     impl super::Place for Directory {
         type Store = Sled;

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ::sled::{Batch, Db};
 
+use super::evidence::notes::{Notes, panicked};
 use super::format::{
     DUE, Entry, HEAD, Head, Mark, PRESENCE, client_key, due_key, fingerprint, parse_due_key, token_key,
 };
@@ -25,6 +27,7 @@ pub(super) struct Staged<'a> {
     changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     /// The records among the changes, in their order: what `Known` learns and forgets.
     records: Vec<Record>,
+    notes: Notes<'a>,
 }
 
 /// A record that was set or dropped.
@@ -37,6 +40,8 @@ pub(super) enum Record {
 pub(super) struct Kept {
     pub head: Head,
     pub records: Vec<Record>,
+    /// Whether the evidence was written too.
+    pub noted: Result<(), StoreError>,
 }
 
 impl<'a> Staged<'a> {
@@ -48,12 +53,20 @@ impl<'a> Staged<'a> {
 
     /// Over a store that gets this head.
     pub(super) fn with_head(db: &'a Db, head: Head) -> Self {
-        Self { db, head, changes: BTreeMap::new(), records: Vec::new() }
+        Self { db, head, changes: BTreeMap::new(), records: Vec::new(), notes: Notes::over(db) }
     }
 
     /// Whether there is nothing to keep.
     pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.changes.is_empty() && self.notes.is_empty()
+    }
+
+    /// Changes the evidence. What goes wrong there goes wrong there only.
+    pub(super) fn note<T>(
+        &mut self,
+        change: impl FnOnce(&mut Notes<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        catch_unwind(AssertUnwindSafe(|| change(&mut self.notes))).unwrap_or_else(|_| Err(panicked()))
     }
 
     /// Gives the store its name.
@@ -134,20 +147,25 @@ impl<'a> Staged<'a> {
 
     /// Keeps everything that was staged: when this returns it survives a power cut. sled's flush does not
     /// fsync on Linux, it calls `sync_file_range`, which leaves out the file's size and extents.
+    ///
+    /// A batch of evidence alone leaves the head as it is: a store that lost its last evidence is whole.
     pub(super) fn keep(mut self, file: &File) -> Result<Kept, StoreError> {
-        self.head.sequence += 1;
-        let mut batch = Batch::default();
-        for (key, value) in self.changes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+        if self.notes.is_empty() || !self.changes.is_empty() {
+            self.head.sequence += 1;
+            let mut batch = Batch::default();
+            for (key, value) in self.changes {
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
             }
+            batch.insert(HEAD, self.head.encode());
+            self.db.apply_batch(batch).map_err(failed)?;
         }
-        batch.insert(HEAD, self.head.encode());
-        self.db.apply_batch(batch).map_err(failed)?;
+        let noted = self.notes.apply();
         self.db.flush().map_err(failed)?;
         file.sync_all().map_err(|error| StoreError::Unavailable(format!("fsync: {error}")))?;
-        Ok(Kept { head: self.head, records: self.records })
+        Ok(Kept { head: self.head, records: self.records, noted })
     }
 
     fn presences(&self) -> Result<BTreeMap<ClientId, Option<Timestamp>>, StoreError> {

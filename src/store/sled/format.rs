@@ -1,4 +1,5 @@
-//! The entries of the embedded store as bytes. One tree, four kinds of keys, so that one batch is atomic:
+//! The entries of the embedded store as bytes. One tree, four kinds of keys, so that one batch is atomic (the evidence has
+//! another tree, see `evidence`):
 //!
 //! | key | value |
 //! |---|---|
@@ -218,7 +219,7 @@ pub(super) fn presence_key(client: &ClientId) -> Vec<u8> {
 /// Where it is kept that the record at `key` is not needed from `due` on; sorts by `due`.
 pub(super) fn due_key(due: Timestamp, key: &[u8]) -> Vec<u8> {
     let mut bytes = vec![DUE];
-    bytes.extend((due.as_unix().cast_unsigned() ^ SIGN).to_be_bytes());
+    bytes.extend(sortable(due));
     bytes.extend(key);
     bytes
 }
@@ -228,7 +229,17 @@ pub(super) fn parse_due_key(bytes: &[u8]) -> Result<(Timestamp, &[u8]), Malforme
     let wrong = || Malformed("an entry of the order of forgetting has the wrong shape".into());
     let rest = bytes.strip_prefix(&[DUE]).ok_or_else(wrong)?;
     let (due, key) = rest.split_first_chunk().ok_or_else(wrong)?;
-    Ok((Timestamp::from_unix((u64::from_be_bytes(*due) ^ SIGN).cast_signed()), key))
+    Ok((from_sortable(*due), key))
+}
+
+/// A moment as bytes that sort as the moments do.
+pub(super) fn sortable(moment: Timestamp) -> [u8; 8] {
+    (moment.as_unix().cast_unsigned() ^ SIGN).to_be_bytes()
+}
+
+/// Reads what [`sortable`] writes.
+pub(super) fn from_sortable(bytes: [u8; 8]) -> Timestamp {
+    Timestamp::from_unix((u64::from_be_bytes(bytes) ^ SIGN).cast_signed())
 }
 
 /// A number that changes with every byte of a record. Sums of it tell whether a record was lost, brought

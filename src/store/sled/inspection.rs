@@ -103,6 +103,9 @@ impl Seen {
             revoked_tokens: self.tokens,
             revoked_clients: self.clients,
             clients: self.presences,
+            sightings: 0,
+            refusals: 0,
+            unreadable: 0,
         };
         Ok(Contents::Sound(head, report))
     }

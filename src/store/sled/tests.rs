@@ -11,14 +11,14 @@ use super::format::{Entry, KEPT, SCHEMA};
 use super::*;
 
 /// A directory for a store and its id file.
-struct Place(TempDir);
+pub(super) struct Place(TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    fn data(&self) -> PathBuf {
+    pub(super) fn data(&self) -> PathBuf {
         self.0.path().join("data")
     }
 
@@ -30,7 +30,7 @@ impl Place {
         Sled::open(&self.data(), &self.id_file())
     }
 
-    fn store(&self) -> Sled {
+    pub(super) fn store(&self) -> Sled {
         self.open().unwrap().0
     }
 
@@ -38,12 +38,12 @@ impl Place {
         self.open().map(|(_, opened)| opened).unwrap_err()
     }
 
-    fn import(&self, lines: &str) -> Result<u64, OpenError> {
+    pub(super) fn import(&self, lines: &str) -> Result<u64, OpenError> {
         Sled::import(&self.data(), &self.id_file(), &mut lines.as_bytes())
     }
 
     /// Changes the database behind the store's back, as damage that sled does not notice.
-    fn tamper(&self, change: impl FnOnce(&Db)) {
+    pub(super) fn tamper(&self, change: impl FnOnce(&Db)) {
         let db = loop {
             // A store that was just dropped holds its lock for a moment.
             match ::sled::open(self.data()) {
@@ -55,7 +55,7 @@ impl Place {
         db.flush().unwrap();
     }
 
-    fn copy(&self) -> Self {
+    pub(super) fn copy(&self) -> Self {
         let copy = Self::new();
         fs::create_dir_all(copy.data().join("blobs")).unwrap();
         fs::create_dir_all(copy.id_file().parent().unwrap()).unwrap();
@@ -67,30 +67,30 @@ impl Place {
     }
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix(seconds)
 }
 
-fn client(name: &str) -> ClientId {
+pub(super) fn client(name: &str) -> ClientId {
     ClientId::parse(name).unwrap()
 }
 
-fn jti(number: u16) -> Jti {
+pub(super) fn jti(number: u16) -> Jti {
     Jti::from_bytes(std::array::from_fn(|place| number.to_be_bytes()[place % 2]))
 }
 
-async fn is_good(store: &Sled, number: u16, issued_at: i64) -> bool {
+pub(super) async fn is_good(store: &Sled, number: u16, issued_at: i64) -> bool {
     let token = TokenKey { jti: jti(number), client: client("billing"), issued_at: at(issued_at) };
     store.standing(&token).await.unwrap() == Standing::Good
 }
 
-async fn revoke(store: &Sled, numbers: std::ops::Range<u16>) {
+pub(super) async fn revoke(store: &Sled, numbers: std::ops::Range<u16>) {
     for number in numbers {
         store.revoke(jti(number), at(1_000), at(2_000)).await.unwrap();
     }
 }
 
-fn export(store: &Sled) -> String {
+pub(super) fn export(store: &Sled) -> String {
     let mut lines = Vec::new();
     store.export(&mut lines).unwrap();
     String::from_utf8(lines).unwrap()

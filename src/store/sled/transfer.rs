@@ -1,15 +1,20 @@
 //! A store as JSON lines, for backups and for moving: first the store's id and the format, then a line for
-//! each record, last the number of records, so that a copy that was cut off is not taken for a whole one.
-//! A store may be written to meanwhile: what was acknowledged before is there, the rest may be.
+//! each record, the evidence included, last the number of records, so that a copy that was cut off is not taken
+//! for a whole one. A store may be written to meanwhile: what was acknowledged before is there, the rest may be.
+//! Evidence that cannot be read is left out: what ends tokens must be exported all the same.
 
 use std::fs::File;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
 use ::sled::Db;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::changes::Staged;
+use super::evidence::format::SIGHTING;
+use super::evidence::reading::{AFTER_REFUSALS, Part, refusals, sightings, tree};
 use super::failed;
 use super::format::{CLIENT, Entry, HEAD, Head, Mark, PRESENCE, TOKEN};
 use super::identity::StoreId;
@@ -19,6 +24,7 @@ use super::{OpenError, missing};
 use crate::clock::Timestamp;
 use crate::oauth::{ClientId, Jti};
 use crate::store::StoreError;
+use crate::store::evidence::{RefusalRecord, Sighting};
 
 /// The version of these lines.
 const FORMAT: u32 = 1;
@@ -35,9 +41,30 @@ struct First {
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Line {
-    RevokedToken { jti: String, at: i64, until: i64 },
-    RevokedClient { client_id: String, at: i64, until: i64 },
-    Client { client_id: String, gone_since: Option<i64> },
+    RevokedToken {
+        jti: String,
+        at: i64,
+        until: i64,
+    },
+    RevokedClient {
+        client_id: String,
+        at: i64,
+        until: i64,
+    },
+    Client {
+        client_id: String,
+        gone_since: Option<i64>,
+    },
+    Sighting {
+        client_id: String,
+        #[serde(rename = "x5t#S256")]
+        thumbprint: String,
+        first_seen: i64,
+        last_seen: i64,
+        /// Standard base64 of DER.
+        chain: Vec<String>,
+    },
+    Refusal(RefusalRecord),
     EndedUpTo(i64),
     Records(u64),
 }
@@ -62,6 +89,7 @@ pub(super) fn export(shared: &Shared, out: &mut dyn Write) -> io::Result<u64> {
             }
         }
     }
+    records += export_evidence(shared, out)?;
     let ended = shared.read(read_ended).map_err(io::Error::other)?;
     if let Some(ended) = ended {
         put(out, &Line::EndedUpTo(ended.as_unix()))?;
@@ -71,11 +99,48 @@ pub(super) fn export(shared: &Shared, out: &mut dyn Write) -> io::Result<u64> {
     Ok(records)
 }
 
+fn export_evidence(shared: &Shared, out: &mut dyn Write) -> io::Result<u64> {
+    let mut records = 0;
+    let mut next = Some(vec![SIGHTING]);
+    while let Some(from) = next {
+        let part = readable(
+            shared.read(|db| tree(db)?.map(|tree| sightings(&tree, &[SIGHTING], &from)).transpose()),
+        )?;
+        for sighting in &part.items {
+            put(out, &Line::from(sighting))?;
+            records += 1;
+        }
+        next = part.next;
+    }
+    next = Some(AFTER_REFUSALS.to_vec());
+    while let Some(before) = next {
+        let part =
+            readable(shared.read(|db| tree(db)?.map(|tree| refusals(&tree, &before, CHUNK)).transpose()))?;
+        next = part.next;
+        for refusal in part.items {
+            put(out, &Line::Refusal(refusal))?;
+            records += 1;
+        }
+    }
+    Ok(records)
+}
+
+/// Nothing, where there is nothing or it is damaged.
+fn readable<T>(part: Result<Option<Part<T>>, StoreError>) -> io::Result<Part<T>> {
+    match part {
+        Ok(Some(part)) => Ok(part),
+        Ok(None) | Err(StoreError::Corrupt { .. }) => Ok(Part { items: Vec::new(), next: None }),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
 /// What an export says.
 pub(super) struct Exported {
     pub id: StoreId,
     ended: Option<Timestamp>,
     records: Vec<Entry>,
+    sightings: Vec<Sighting>,
+    refusals: Vec<RefusalRecord>,
 }
 
 impl Exported {
@@ -95,21 +160,27 @@ impl Exported {
             return Err(refused(0, &what));
         }
         let id = StoreId::parse(&first.store_id).ok_or_else(|| refused(0, "store_id is no id"))?;
-        let mut exported = Self { id, ended: None, records: Vec::new() };
+        let mut exported =
+            Self { id, ended: None, records: Vec::new(), sightings: Vec::new(), refusals: Vec::new() };
         while let Some((at, line)) = next()? {
             let line = serde_json::from_str(&line).map_err(|error| refused(at, &error.to_string()))?;
             match line {
                 Line::EndedUpTo(ended) => exported.ended = Some(Timestamp::from_unix(ended)),
-                Line::Records(records) if u64::try_from(exported.records.len()) == Ok(records) => {
+                Line::Records(records) if u64::try_from(exported.len()) == Ok(records) => {
                     return match next()? {
                         None => Ok(exported),
                         Some((at, _)) => Err(refused(at, "there is more after the number of records")),
                     };
                 }
                 Line::Records(records) => {
-                    let what =
-                        format!("{records} records were exported, here are {}", exported.records.len());
+                    let what = format!("{records} records were exported, here are {}", exported.len());
                     return Err(refused(at, &what));
+                }
+                Line::Refusal(refusal) => exported.refusals.push(refusal),
+                line @ Line::Sighting { .. } => {
+                    exported
+                        .sightings
+                        .push(line.sighting().ok_or_else(|| refused(at, "this is no sighting"))?);
                 }
                 record => {
                     exported.records.push(record.entry().ok_or_else(|| refused(at, "this is no record"))?);
@@ -117,6 +188,10 @@ impl Exported {
             }
         }
         Err(OpenError::Io("the export ends early: its last line is the number of records".into()))
+    }
+
+    fn len(&self) -> usize {
+        self.records.len() + self.sightings.len() + self.refusals.len()
     }
 
     /// Makes a store of it at `path`, which gets its id with the last batch: one that is not whole is
@@ -131,6 +206,7 @@ impl Exported {
                 }
                 staged.keep(file)?;
             }
+            self.write_evidence(db, file)?;
             let mut staged = Staged::over(db)?;
             staged.name(self.id.0);
             let head = staged.keep(file)?.head;
@@ -145,7 +221,21 @@ impl Exported {
                 database(path).display()
             ))
         })?;
-        u64::try_from(self.records.len()).map_err(|_| OpenError::Io("too many records".into()))
+        u64::try_from(self.len()).map_err(|_| OpenError::Io("too many records".into()))
+    }
+
+    fn write_evidence(&self, db: &Db, file: &File) -> Result<(), StoreError> {
+        for some in self.sightings.chunks(CHUNK) {
+            let mut staged = Staged::over(db)?;
+            staged.note(|notes| some.iter().try_for_each(|sighting| notes.first(sighting)))?;
+            staged.keep(file)?.noted?;
+        }
+        for some in self.refusals.chunks(CHUNK) {
+            let mut staged = Staged::over(db)?;
+            staged.note(|notes| some.iter().try_for_each(|refusal| notes.refusal(refusal)))?;
+            staged.keep(file)?.noted?;
+        }
+        Ok(())
     }
 }
 
@@ -169,7 +259,32 @@ impl From<&Entry> for Line {
     }
 }
 
+impl From<&Sighting> for Line {
+    fn from(sighting: &Sighting) -> Self {
+        Self::Sighting {
+            client_id: sighting.client.to_string(),
+            thumbprint: sighting.thumbprint.to_string(),
+            first_seen: sighting.first_seen.as_unix(),
+            last_seen: sighting.last_seen.as_unix(),
+            chain: sighting.chain.iter().map(|der| STANDARD.encode(der)).collect(),
+        }
+    }
+}
+
 impl Line {
+    fn sighting(self) -> Option<Sighting> {
+        let Self::Sighting { client_id, thumbprint, first_seen, last_seen, chain } = self else {
+            return None;
+        };
+        Some(Sighting {
+            client: ClientId::parse(&client_id).ok()?,
+            thumbprint: thumbprint.parse().ok()?,
+            chain: chain.iter().map(|der| STANDARD.decode(der).ok()).collect::<Option<_>>()?,
+            first_seen: Timestamp::from_unix(first_seen),
+            last_seen: Timestamp::from_unix(last_seen),
+        })
+    }
+
     fn entry(self) -> Option<Entry> {
         let mark = |at, until| Mark { at: Timestamp::from_unix(at), until: Timestamp::from_unix(until) };
         match self {
@@ -180,7 +295,7 @@ impl Line {
             Self::Client { client_id, gone_since } => {
                 Some(Entry::Presence(ClientId::parse(&client_id).ok()?, gone_since.map(Timestamp::from_unix)))
             }
-            Self::EndedUpTo(_) | Self::Records(_) => None,
+            Self::Sighting { .. } | Self::Refusal(_) | Self::EndedUpTo(_) | Self::Records(_) => None,
         }
     }
 }

@@ -20,6 +20,7 @@ use ::sled::Db;
 use tokio::sync::{mpsc, oneshot};
 
 use super::changes::{Kept, Record, Staged};
+use super::evidence::notes::Notes;
 use super::failed;
 use super::identity::{Acknowledged, StoreId};
 use super::known::Known;
@@ -41,7 +42,10 @@ const ROOM: usize = 2 << 20;
 
 /// A write on its way: given what it may change, or why it may not, it gives what tells its caller.
 type Job = Box<dyn FnOnce(Result<&mut Staged<'_>, StoreError>) -> Answer + Send>;
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Answer = Box<dyn FnOnce(Batch) + Send>;
+
+/// What became of a batch: whether it was kept, and then whether the evidence in it was.
+type Batch = Result<Result<(), StoreError>, StoreError>;
 
 /// The database as readers and the writer see it.
 pub(super) struct Shared {
@@ -138,12 +142,30 @@ impl Queue {
         shared: &Arc<Shared>,
         change: impl FnOnce(&mut Staged<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.ask(shared, change, |batch| batch.map(drop)).await
+    }
+
+    /// The same for the evidence.
+    pub(super) async fn note<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        change: impl FnOnce(&mut Notes<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(shared, |staged| staged.note(change), Result::flatten).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        shared: &Arc<Shared>,
+        change: impl FnOnce(&mut Staged<'_>) -> Result<T, StoreError> + Send + 'static,
+        kept: fn(Batch) -> Result<(), StoreError>,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |staged| {
             let outcome = staged.and_then(change);
-            Box::new(move |kept| {
+            Box::new(move |batch| {
                 // Who asked may have gone.
-                let _ = reply.send(kept.and(outcome));
+                let _ = reply.send(kept(batch).and(outcome));
             })
         });
         let asked = async {
@@ -235,7 +257,7 @@ impl Writer {
             };
             answers.extend(group.into_iter().map(|job| job(Ok(&mut staged))));
             if staged.is_empty() {
-                return Ok(());
+                return Ok(Ok(()));
             }
             let kept = staged.keep(&self.file)?;
             self.shared.remember(&kept);
@@ -243,7 +265,8 @@ impl Writer {
             self.sequence = kept.head.sequence;
             self.acknowledged
                 .write(kept.head.sequence)
-                .map_err(|error| StoreError::Unavailable(format!("the file `acknowledged`: {error}")))
+                .map_err(|error| StoreError::Unavailable(format!("the file `acknowledged`: {error}")))?;
+            Ok(kept.noted)
         });
         if let Err(why) = &kept {
             self.broken = Some(Broken { why: why.clone(), tried: None });
