@@ -1,22 +1,23 @@
 //! The walk through the checks, in the order in which they are made.
 //!
 //! Cheap checks come first and can only refuse; acceptance needs the last one of each method: a path to an
-//! anchor of the client's own set and the registered subject on its leaf (RFC 8705 §2.1), or a registered
-//! certificate (RFC 8705 §2.2).
+//! anchor of the client's own set, no revocation on it, and the registered subject on its leaf (RFC 8705 §2.1),
+//! or a registered certificate (RFC 8705 §2.2). Nothing is asked of anybody on the way: what somebody else could
+//! still say is written into an [`Errand`], for the caller to run and to come back.
 
 use std::fmt::Display;
 use std::sync::Arc;
 
-use serde::Serialize;
-
+use super::errand::Errand;
 use super::{
     AuthenticatedClient, ClientAuthenticator, Finding, Presented, PresentedCertificate, Reason, Refusal,
+    explanation,
 };
 use crate::clock::Timestamp;
 use crate::oauth::ClientId;
-use crate::pki::certificate::{AltName, KeyUsage};
-use crate::pki::name::RdnDifference;
-use crate::pki::trust::{PathEntry, TrustErrorKind};
+use crate::pki::certificate::KeyUsage;
+use crate::pki::revocation::{Consulted, RevocationErrorKind, RevocationMode};
+use crate::pki::trust::{PathEntry, TrustErrorKind, TrustedChain};
 use crate::pki::{AnchorSetName, Certificate, SubjectMatcher, TrustError};
 use crate::registry::{Client, Credential};
 
@@ -29,70 +30,49 @@ pub(super) enum Depth {
     EveryCheck,
 }
 
-/// A decision with everything that led to it (contract of `certbound explain`).
-#[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
-    /// The client asked about.
-    pub client_id: String,
-    /// What the token endpoint would have said.
-    pub accepted: bool,
-    /// The reason of the refusal.
-    pub reason: Option<Reason>,
-    /// The reference of the refused request, where there was one.
-    pub reference: Option<String>,
-    /// The moment decided for, RFC 3339.
-    pub at: String,
-    /// Each check in order.
-    pub checks: Vec<Finding>,
-    /// The registered and the presented name, RDN by RDN, where they differ.
-    pub dn_difference: Vec<RdnDifference>,
-    /// The path, leaf first, as far as it was built.
-    pub path: Vec<PathStep>,
-    /// The source of the revocation status.
-    pub revocation: RevocationStatus,
-    /// The lines of the client document that would accept this certificate.
-    pub accepting_yaml: Option<String>,
-}
-
-/// One certificate of the path.
-#[derive(Clone, Debug, Serialize)]
-pub struct PathStep {
-    /// RFC 4514.
-    pub subject: String,
-    /// RFC 8705 §3.1.
-    #[serde(rename = "x5t#S256")]
-    pub thumbprint: String,
-}
-
-/// Where the revocation status came from.
-#[derive(Clone, Debug, Serialize)]
-pub struct RevocationStatus {
-    /// The policy of the anchor set.
-    pub policy: &'static str,
-}
-
 /// One decision on its way.
 pub(super) struct Examination<'a> {
     world: &'a ClientAuthenticator,
     depth: Depth,
     now: Timestamp,
-    findings: Vec<Finding>,
     refusal: Option<Refusal>,
-    path: Vec<PathEntry>,
+    pub(super) findings: Vec<Finding>,
+    pub(super) path: Vec<PathEntry>,
+    pub(super) consulted: Vec<Consulted>,
+    /// What somebody else could still say.
+    pub(super) errand: Errand,
 }
 
 impl<'a> Examination<'a> {
     pub(super) fn new(world: &'a ClientAuthenticator, depth: Depth, now: Timestamp) -> Self {
-        Self { world, depth, now, findings: Vec::new(), refusal: None, path: Vec::new() }
+        Self {
+            world,
+            depth,
+            now,
+            refusal: None,
+            findings: Vec::new(),
+            path: Vec::new(),
+            consulted: Vec::new(),
+            errand: Errand::default(),
+        }
     }
 
-    /// Makes the checks. The only place in the house that makes an [`AuthenticatedClient`].
+    /// Finds the client and makes the checks.
     pub(super) fn run(
         &mut self,
         claimed: Option<&str>,
         presented: &Presented,
     ) -> Result<AuthenticatedClient, Refusal> {
         let client = self.client(claimed)?;
+        self.judge(client, presented)
+    }
+
+    /// Makes the checks. The only place in the house that makes an [`AuthenticatedClient`].
+    pub(super) fn judge(
+        &mut self,
+        client: &Arc<Client>,
+        presented: &Presented,
+    ) -> Result<AuthenticatedClient, Refusal> {
         self.check(
             "enabled",
             client.enabled,
@@ -104,65 +84,20 @@ impl<'a> Examination<'a> {
         let leaf = &certificate.chain.leaf;
         self.validity(leaf)?;
         self.usage(leaf, &client.credential)?;
-        match &client.credential {
+        let revocation_unknown = match &client.credential {
             Credential::TlsClientAuth { subject, anchors } => {
                 // A filter that can only refuse, before OpenSSL reads what a stranger sent.
                 self.subject(subject, leaf)?;
-                self.trusted(subject, anchors, &certificate)?;
+                self.vouched_for(subject, anchors, &certificate)?
             }
-            Credential::SelfSignedTlsClientAuth { pins } => {
-                // RFC 8705 §2.2: the certificate is compared, never the key in it.
-                self.check(
-                    "registered certificate",
-                    pins.contains_key(&leaf.thumbprint()),
-                    Reason::NotRegistered,
-                    || pins.keys().map(ToString::to_string).collect::<Vec<_>>().join(" or "),
-                    || leaf.thumbprint(),
-                )?;
+            credential @ Credential::SelfSignedTlsClientAuth { .. } => {
+                self.registered(credential, leaf)?;
+                None
             }
-        }
+        };
         match self.refusal.take() {
             Some(refusal) => Err(refusal),
-            None => Ok(AuthenticatedClient { client: Arc::clone(client), certificate }),
-        }
-    }
-
-    /// Everything that was found, for a person.
-    pub(super) fn explanation(
-        self,
-        claimed: &str,
-        presented: &Presented,
-        refusal: Option<Refusal>,
-    ) -> Explanation {
-        let client = ClientId::parse(claimed).ok().and_then(|id| self.world.registry.find(&id));
-        let leaf = match presented {
-            Presented::Certificate(certificate) => Some(&certificate.chain.leaf),
-            Presented::Nothing | Presented::Malformed(_) => None,
-        };
-        let credential = client.map(|client| &client.credential);
-        let dn_difference = match (credential, leaf) {
-            (Some(Credential::TlsClientAuth { subject: SubjectMatcher::Dn(expected), .. }), Some(leaf)) => {
-                expected.difference(leaf.subject())
-            }
-            _ => Vec::new(),
-        };
-        let path = self
-            .path
-            .iter()
-            .map(|step| PathStep { subject: step.subject.clone(), thumbprint: step.thumbprint.to_string() });
-        Explanation {
-            client_id: claimed.to_owned(),
-            accepted: refusal.is_none(),
-            reason: refusal.map(|refusal| refusal.reason),
-            reference: None,
-            at: self.now.to_string(),
-            dn_difference,
-            path: path.collect(),
-            revocation: RevocationStatus { policy: "off" },
-            accepting_yaml: credential
-                .zip(leaf)
-                .and_then(|(credential, leaf)| accepting_yaml(credential, leaf)),
-            checks: self.findings,
+            None => Ok(AuthenticatedClient { client: Arc::clone(client), certificate, revocation_unknown }),
         }
     }
 
@@ -257,25 +192,86 @@ impl<'a> Examination<'a> {
         )
     }
 
-    fn trusted(
+    /// RFC 8705 §2.2: the certificate is compared, never the key in it.
+    fn registered(&mut self, credential: &Credential, leaf: &Certificate) -> Result<(), Refusal> {
+        let (world, thumbprint) = (self.world, leaf.thumbprint());
+        let is_listed = world.lists(credential, thumbprint);
+        if !is_listed {
+            self.errand.ask_for_set(world, credential, self.now);
+        }
+        self.check(
+            "registered certificate",
+            is_listed,
+            Reason::NotRegistered,
+            || explanation::registered_certificates(world, credential),
+            || thumbprint,
+        )
+    }
+
+    /// A path to an anchor of the client's set, nothing on it revoked, and only then the subject: on the leaf of a
+    /// chain that is both. Gives why the revocation status is not known, where that is accepted.
+    fn vouched_for(
         &mut self,
         subject: &SubjectMatcher,
         anchors: &AnchorSetName,
         certificate: &Arc<PresentedCertificate>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<String>, Refusal> {
+        let expected = || format!("a path to an anchor of {anchors}");
         match self.world.trust.verify(&certificate.chain, anchors, self.now) {
             Ok(trusted) => {
-                self.note("path", || format!("a path to an anchor of {anchors}"), || "one");
-                if self.depth == Depth::EveryCheck {
-                    self.path = trusted.path().to_vec();
-                }
-                // The decision itself: the registered subject on a leaf that has a path.
-                self.subject(subject, trusted.leaf())
+                self.note("path", expected, || "one");
+                self.current(subject, anchors, trusted)
             }
             Err(error) => {
                 self.path.clone_from(&error.path);
-                let expected = || format!("a path to an anchor of {anchors}");
-                self.check("path", false, reason_of(&error), expected, || error)
+                let (world, chain) = (self.world, &certificate.chain);
+                let seen = || explanation::broken_path(world, chain, anchors, &error);
+                self.check("path", false, reason_of(&error), expected, seen)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn current(
+        &mut self,
+        subject: &SubjectMatcher,
+        anchors: &AnchorSetName,
+        trusted: TrustedChain<'_>,
+    ) -> Result<Option<String>, Refusal> {
+        let revocation = &self.world.revocation;
+        if self.depth == Depth::EveryCheck {
+            self.path = trusted.path().to_vec();
+            self.consulted = revocation.consult(&trusted, anchors, self.now);
+        }
+        let mode = revocation.policy(anchors).map_or(RevocationMode::Off, |policy| policy.mode);
+        let expected = || match mode {
+            RevocationMode::Off => "nothing: revocation is off for this anchor set",
+            RevocationMode::Prefer => "no certificate of the path known to be revoked",
+            RevocationMode::Require => "every certificate of the path known not to be revoked",
+        };
+        match revocation.check(trusted, anchors, self.now) {
+            Ok(current) => {
+                self.errand.ask_responders(current.questions());
+                let seen = || match (mode, current.unknown()) {
+                    (RevocationMode::Off, _) => "not asked".to_owned(),
+                    (_, Some(why)) => format!("unknown: {why}"),
+                    (_, None) => "good".to_owned(),
+                };
+                self.note("revocation", expected, seen);
+                // The decision itself.
+                self.subject(subject, current.leaf())?;
+                Ok(current.unknown().map(str::to_owned))
+            }
+            Err(error) => {
+                let reason = match error.kind {
+                    RevocationErrorKind::Revoked => Reason::Revoked,
+                    RevocationErrorKind::Unknown => {
+                        self.errand.ask_responders(&error.questions);
+                        Reason::RevocationUnknown
+                    }
+                };
+                self.check("revocation", false, reason, expected, || error)?;
+                Ok(None)
             }
         }
     }
@@ -346,39 +342,4 @@ fn reason_of(error: &TrustError) -> Reason {
         TrustErrorKind::WrongUsage => Reason::WrongUsage,
         TrustErrorKind::WeakKey => Reason::WeakKey,
     }
-}
-
-/// What to write so that this certificate is the registered one; none where no line can do it.
-fn accepting_yaml(credential: &Credential, leaf: &Certificate) -> Option<String> {
-    match credential {
-        Credential::TlsClientAuth { subject, .. } => {
-            let names = || leaf.alt_names().iter();
-            let value = match subject {
-                SubjectMatcher::Dn(_) => (!leaf.subject().is_empty()).then(|| leaf.subject().to_string()),
-                SubjectMatcher::Dns(_) => names().find_map(|name| match name {
-                    AltName::Dns(dns) => Some(dns.clone()),
-                    _ => None,
-                }),
-                SubjectMatcher::Uri(_) => names().find_map(|name| match name {
-                    AltName::Uri(uri) => Some(uri.clone()),
-                    _ => None,
-                }),
-                SubjectMatcher::Ip(_) => names().find_map(|name| match name {
-                    AltName::Ip(ip) => Some(ip.to_string()),
-                    _ => None,
-                }),
-                SubjectMatcher::Email(_) => names().find_map(|name| match name {
-                    AltName::Email(email) => Some(email.clone()),
-                    _ => None,
-                }),
-            };
-            Some(format!("{}: {}", subject.parameter(), yaml_quoted(&value?)))
-        }
-        Credential::SelfSignedTlsClientAuth { .. } => Some(format!("x5t#S256: [{}]", leaf.thumbprint())),
-    }
-}
-
-/// A JSON string is a YAML scalar, whatever is in it.
-fn yaml_quoted(value: &str) -> String {
-    serde_json::Value::from(value).to_string()
 }

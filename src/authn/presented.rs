@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::pki::{CertificateError, Chain};
+use crate::pki::{Certificate, CertificateError, Chain};
 
 /// How the certificate reached us, and so who saw the proof that its key is there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,4 +31,14 @@ pub enum Presented {
     Malformed(CertificateError),
     /// It showed one, and holds its key.
     Certificate(Arc<PresentedCertificate>),
+}
+
+impl Presented {
+    /// The certificate itself, if there is one.
+    pub fn leaf(&self) -> Option<&Certificate> {
+        match self {
+            Self::Certificate(certificate) => Some(&certificate.chain.leaf),
+            Self::Nothing | Self::Malformed(_) => None,
+        }
+    }
 }

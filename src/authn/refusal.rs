@@ -32,6 +32,10 @@ pub enum Reason {
     WrongUsage,
     /// A key or signature of the path is too weak.
     WeakKey,
+    /// A certificate of the path was revoked (RFC 5280 §6.3, RFC 6960).
+    Revoked,
+    /// Nobody can say whether it was, and the anchor set requires to know.
+    RevocationUnknown,
 }
 
 impl Reason {
@@ -51,6 +55,8 @@ impl Reason {
             Self::NotYetValid => "not_yet_valid",
             Self::WrongUsage => "wrong_usage",
             Self::WeakKey => "weak_key",
+            Self::Revoked => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
         }
     }
 }

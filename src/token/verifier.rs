@@ -1,7 +1,7 @@
 //! From text to a token that is ours, in time, not ended, and in the right hands.
 //!
 //! Three rooms, each behind the other: [`TokenVerifier::read`] (signed by us, in time), [`TokenVerifier::verify`]
-//! (and its client, pin and standing are still good), [`VerifiedToken::confirm`] (and the user holds the certificate).
+//! (and its client, its certificate and its standing are still good), [`VerifiedToken::confirm`] (and the user holds the certificate).
 
 use std::sync::Arc;
 
@@ -13,11 +13,12 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{BindingError, Claims, LONGEST_LIFE, Possession, TYP};
-use crate::authn::ClientAuthenticator;
+use crate::authn::{ClientAuthenticator, NoLonger};
 use crate::clock::Timestamp;
 use crate::keys::{KeyId, SigningAlgorithm, SigningKey, SigningKeys};
 use crate::oauth::Issuer;
 use crate::reload::Live;
+use crate::store::witness::Witness;
 use crate::store::{Standing, StoreError, TokenKey, TokenStore};
 
 /// A JWT of ours has about 600 characters.
@@ -70,9 +71,9 @@ pub enum TokenError {
     /// Before `nbf`, or issued in the future.
     #[error("the token is not valid yet")]
     NotYetValid,
-    /// The client is gone or disabled, or does not list the certificate any more.
-    #[error("the client of the token, or its certificate, is not registered any more")]
-    ClientGone,
+    /// The client, or the certificate that the token is bound to, is not what it was when the token was issued.
+    #[error("the token has ended: {0}")]
+    Ended(#[from] NoLonger),
     /// Revoked at that time.
     #[error("the token was revoked at {0}")]
     Revoked(Timestamp),
@@ -128,17 +129,19 @@ impl TokenVerifier {
         Ok(Arc::clone(&token.claims))
     }
 
-    /// Everything that makes a token good, but the hands that hold it.
+    /// Everything that makes a token good, but the hands that hold it. `witness` knows the certificate behind the
+    /// thumbprint that the token is bound to; without the certificate nobody could say that it was revoked.
     pub async fn verify(
         &self,
         jwt: &str,
         world: &ClientAuthenticator,
+        witness: &Witness,
         now: Timestamp,
     ) -> Result<VerifiedToken, TokenError> {
         let claims = self.read(jwt, now)?;
-        world
-            .still_vouches_for(&claims.client, claims.confirmation.thumbprint())
-            .ok_or(TokenError::ClientGone)?;
+        let bound_to = claims.confirmation.thumbprint();
+        let chain = witness.chain_behind(&claims.client, bound_to).await?;
+        world.still_vouches_for_asking(&claims.client, bound_to, chain.as_deref(), now).await?;
         let key = TokenKey { jti: claims.jti, client: claims.client.clone(), issued_at: claims.issued_at };
         match self.store.standing(&key).await? {
             Standing::Good => Ok(VerifiedToken(claims)),
