@@ -245,6 +245,13 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
+/// Labels of `certbound_revocation_unknown_total`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+pub struct AnchorSetLabel {
+    /// A configured anchor set.
+    pub trust_anchors: String,
+}
+
 /// Labels of `certbound_request_seconds`.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
 pub struct RequestLabels {
@@ -278,6 +285,8 @@ pub struct Metrics {
     pub tokens_issued: Family<ClientLabel, Counter>,
     /// Refusals, by reason.
     pub refused: Family<ReasonLabel, Counter>,
+    /// Clients let in though nobody could say whether their certificate was revoked, by anchor set.
+    pub revocation_unknown: Family<AnchorSetLabel, Counter>,
     /// How long requests took, by route and status.
     pub request_seconds: Family<RequestLabels, Histogram, fn() -> Histogram>,
     /// Seconds to the end of a certificate, negative after it.
@@ -308,6 +317,7 @@ impl Metrics {
             registry: Registry::with_prefix("certbound"),
             tokens_issued: Family::default(),
             refused: Family::default(),
+            revocation_unknown: Family::default(),
             request_seconds: Family::new_with_constructor(seconds),
             certificate_expiry_seconds: Family::default(),
             clients: Gauge::default(),
@@ -319,6 +329,8 @@ impl Metrics {
         let registry = &mut metrics.registry;
         registry.register("tokens_issued", "Tokens issued", metrics.tokens_issued.clone());
         registry.register("refused", "Client authentications refused", metrics.refused.clone());
+        let unknown = metrics.revocation_unknown.clone();
+        registry.register("revocation_unknown", "Clients let in with an unknown revocation status", unknown);
         registry.register("request_seconds", "Duration of requests", metrics.request_seconds.clone());
         let expiry = metrics.certificate_expiry_seconds.clone();
         registry.register("certificate_expiry_seconds", "Seconds to the end of a certificate", expiry);

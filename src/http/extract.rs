@@ -17,9 +17,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::connection::Peer;
 use super::failure::{Challenge, Failure, Scheme};
 use super::{Policy, Services};
-use crate::authn::{AuthenticatedClient, Presented, Refusal};
+use crate::authn::{AuthenticatedClient, ClientAuthenticator, Presented, Refusal};
 use crate::clock::Timestamp;
 use crate::oauth::Form;
+use crate::registry::Credential;
+use crate::telemetry::AnchorSetLabel;
 
 /// A proven client with its request.
 pub struct Authenticated {
@@ -51,6 +53,8 @@ pub struct Identity {
     pub claimed_client_id: Option<String>,
     /// The certificate shown, whatever it is worth.
     pub thumbprint: Option<String>,
+    /// What is odd about its revocation status, where the client was let in all the same.
+    pub revocation: Option<String>,
 }
 
 impl FromRequest for Authenticated {
@@ -77,19 +81,51 @@ async fn authenticated(request: &HttpRequest, payload: Payload) -> Result<Authen
         thumbprint: thumbprint(&presented),
         ..Identity::default()
     };
-    let verdict = one_mechanism(request, &form, &presented, &services.issuer).and_then(|()| {
-        let world = services.authenticator.load();
-        world.authenticate(claimed, &presented, now).map_err(|refusal| {
+    let world = services.authenticator.load();
+    let verdict = async {
+        one_mechanism(request, &form, &presented, &services.issuer)?;
+        let decided = world.authenticate_asking(claimed, &presented, now).await;
+        decided.map_err(|refusal| {
             // RFC 7662 §2.3 wants 401 for credentials that do not hold; RFC 9701 §5 wants 400 for none.
             let brought_both = claimed.is_some() && !matches!(presented, Presented::Nothing);
             let challenge = (endpoint == Endpoint::Introspect && brought_both)
                 .then(|| Challenge::new(Scheme::MutualTls, Arc::clone(&services.issuer)));
             Failure::invalid_client(refusal, challenge)
         })
-    });
-    identity.client_id = verdict.as_ref().ok().map(|client| client.client().id.to_string());
+    }
+    .await;
+    if let Ok(client) = &verdict {
+        identity.client_id = Some(client.client().id.to_string());
+        identity.revocation = client.revocation_unknown().map(|why| format!("unknown: {why}"));
+        note(services, &world, client, now).await;
+    }
     request.extensions_mut().insert(identity);
     Ok(Authenticated { client: verdict?, form, now })
+}
+
+/// The first sight of a certificate is durable before a token leaves: the tokens of one that is revoked later end only if
+/// it is known what they are bound to (decision P).
+async fn note(
+    services: &Services,
+    world: &ClientAuthenticator,
+    client: &AuthenticatedClient,
+    now: Timestamp,
+) {
+    if client.revocation_unknown().is_some()
+        && let Credential::TlsClientAuth { anchors, .. } = &client.client().credential
+    {
+        let label = AnchorSetLabel { trust_anchors: anchors.to_string() };
+        services.metrics.revocation_unknown.get_or_create(&label).inc();
+    }
+    let (id, chain, witness) = (&client.client().id, client.chain(), &services.witness);
+    witness.saw(id, chain, now).await;
+    // A client may come by another path than at first, when the first one has ended: then its tokens stand on this one.
+    if let Ok(Some(known)) = witness.chain_behind(id, chain.leaf.thumbprint()).await
+        && known.intermediates != chain.intermediates
+        && world.still_vouches_for(id, chain.leaf.thumbprint(), Some(&known), now).is_err()
+    {
+        witness.saw_anew(id, chain, now).await;
+    }
 }
 
 /// The certificate of the connection.
@@ -98,10 +134,7 @@ fn presented(request: &HttpRequest) -> Presented {
 }
 
 fn thumbprint(presented: &Presented) -> Option<String> {
-    match presented {
-        Presented::Certificate(certificate) => Some(certificate.chain.leaf.thumbprint().to_string()),
-        Presented::Nothing | Presented::Malformed(_) => None,
-    }
+    presented.leaf().map(|leaf| leaf.thumbprint().to_string())
 }
 
 /// Reads the body within its limits.

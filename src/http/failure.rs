@@ -144,6 +144,11 @@ impl Failure {
         self.reason
     }
 
+    /// The check that failed, if the client was refused.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.cause.as_deref()?.downcast_ref()
+    }
+
     /// What happened, with everything behind it, for the log.
     pub fn causes(&self) -> Option<String> {
         let mut cause: Option<&(dyn Error + 'static)> = Some(self.cause.as_deref()?);

@@ -24,7 +24,8 @@ pub async fn introspect(services: Data<Services>, request: Authenticated) -> Res
     let shown = Shown::take(&mut form)?;
 
     let world = services.authenticator.load();
-    let verified = match services.verifier.verify(token.expose_secret(), &world, now).await {
+    let (jwt, witness) = (token.expose_secret(), &services.witness);
+    let verified = match services.verifier.verify(jwt, &world, witness, now).await {
         Ok(verified) => verified,
         Err(TokenError::Store(error)) => return Err(error.into()),
         Err(error) => return Ok(inactive(&error)),

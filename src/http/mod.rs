@@ -11,6 +11,7 @@ pub mod introspect;
 pub mod listener;
 pub mod observe;
 pub mod probes;
+mod refused;
 pub mod revoke;
 pub mod tls;
 pub mod token;
@@ -28,6 +29,7 @@ use crate::keys::SigningKeys;
 use crate::oauth::{BaseUrl, Issuer};
 use crate::reload::Live;
 use crate::store::TokenStore;
+use crate::store::witness::Witness;
 use crate::telemetry::Metrics;
 use crate::token::{TokenIssuer, TokenVerifier};
 use discovery::Metadata;
@@ -49,6 +51,8 @@ pub struct Services {
     pub verifier: TokenVerifier,
     /// Remembers what has ended.
     pub store: Arc<dyn TokenStore>,
+    /// Remembers what was seen.
+    pub witness: Arc<Witness>,
     /// The keys of the moment.
     pub keys: Arc<Live<SigningKeys>>,
     /// The RFC 8414 document.

@@ -14,7 +14,8 @@ use actix_web::{Error, HttpMessage as _, HttpResponse};
 use super::connection::{Bounds, Peer};
 use super::extract::Identity;
 use super::failure::Failure;
-use super::{Kind, Services};
+use super::{Kind, Services, refused};
+use crate::authn::Reason;
 use crate::telemetry::{ReasonLabel, RequestLabels, cut};
 
 /// Why an answer is what it is, where the answer itself must not say (an inactive token).
@@ -71,6 +72,9 @@ fn record(services: &Services, kind: Kind, response: &ServiceResponse, dropped: 
     if let Some(reason) = reason {
         services.metrics.refused.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
+    if let Some(failure) = failure {
+        refused::keep(services, response.request(), failure, (kind.as_str(), path));
+    }
     let extensions = response.request().extensions();
     let identity = extensions.get::<Identity>();
     let of_identity =
@@ -86,11 +90,12 @@ fn record(services: &Services, kind: Kind, response: &ServiceResponse, dropped: 
                 r#ref = failure.map(|failure| failure.reference().to_string()),
                 status,
                 error = failure.map(|failure| failure.code().as_str()),
-                reason = reason.map(crate::authn::Reason::as_str),
+                reason = reason.map(Reason::as_str),
                 cause,
                 client_id = of_identity(|identity| identity.client_id.as_ref()),
                 claimed_client_id = of_identity(|identity| identity.claimed_client_id.as_ref()),
                 "x5t#S256" = of_identity(|identity| identity.thumbprint.as_ref()),
+                revocation = of_identity(|identity| identity.revocation.as_ref()),
                 headers_dropped = (dropped > 0).then_some(dropped),
                 listener = kind.as_str(),
                 path,
@@ -102,6 +107,8 @@ fn record(services: &Services, kind: Kind, response: &ServiceResponse, dropped: 
     // By fault: ours is an error, theirs is the daily business of a server.
     match (status, kind) {
         (500.., _) => line!(tracing::Level::ERROR),
+        // The client did all that it could.
+        _ if reason == Some(Reason::RevocationUnknown) => line!(tracing::Level::ERROR),
         (_, Kind::Admin) => line!(tracing::Level::DEBUG),
         _ => line!(tracing::Level::INFO),
     }
