@@ -5,20 +5,26 @@
 //! one reload, tokens in the one store.
 
 mod api;
+mod certificates;
 mod socket;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use api::list as list_keys;
+pub(crate) use api::clients::{describe as describe_client, list as list_clients};
+pub(crate) use api::keys::list as list_keys;
+pub(crate) use api::plan::{REFUSALS as REFUSALS_OF_A_PLAN, answer as plan_answer, settled};
+pub(crate) use api::refusals::explain as explain_refusal;
 pub use socket::ControlSocket;
 
 use crate::clock::Timestamp;
 use crate::document::Problems;
 use crate::http;
 use crate::keys::{Directory, Schedule};
+use crate::plan::Prospect;
 use crate::reload::Live;
 use crate::store::sled::Sled;
 
@@ -32,7 +38,13 @@ pub struct Administration {
     pub store: Arc<Sled>,
     /// Orders to the background.
     pub orders: mpsc::Sender<Order>,
+    /// Makes a world of a configuration that is not in force.
+    pub candidate: Box<Candidate>,
 }
+
+/// Reads the configuration at a path, or the one of this server as it is on disk now, and makes it a world. With errors
+/// in it there is none.
+pub type Candidate = dyn Fn(Option<&Path>, Timestamp) -> (Option<Prospect>, Problems) + Send + Sync;
 
 /// Something that the background does for a command.
 #[derive(Debug)]
@@ -50,20 +62,24 @@ pub fn routes(
     let administration = administration.clone();
     move |config| {
         config.app_data(administration.clone());
+        api::speak_json(config);
         config.service(
             web::scope("/api/v1")
-                .route("/clients", web::get().to(api::clients))
-                .route("/clients/{id}", web::get().to(api::client))
-                .route("/clients/{id}/revoke", web::post().to(api::revoke_client))
-                .route("/tokens/revoke", web::post().to(api::revoke_token))
-                .route("/keys", web::get().to(api::keys))
-                .route("/keys/rotate", web::post().to(api::rotate))
-                .route("/keys/import", web::post().to(api::import))
-                .route("/keys/{kid}", web::delete().to(api::revoke_key))
-                .route("/trust", web::get().to(api::trust))
-                .route("/reload", web::post().to(api::reload))
-                .route("/store/check", web::get().to(api::check_store))
-                .route("/store/export", web::get().to(api::export_store)),
+                .route("/clients", web::get().to(api::clients::clients))
+                .route("/clients/{id}", web::get().to(api::clients::client))
+                .route("/clients/{id}/revoke", web::post().to(api::clients::revoke_client))
+                .route("/refusals", web::get().to(api::refusals::refusals))
+                .route("/refusals/{reference}", web::get().to(api::refusals::refusal))
+                .route("/plan", web::get().to(api::plan::plan))
+                .route("/tokens/revoke", web::post().to(api::clients::revoke_token))
+                .route("/keys", web::get().to(api::keys::keys))
+                .route("/keys/rotate", web::post().to(api::keys::rotate))
+                .route("/keys/import", web::post().to(api::keys::import))
+                .route("/keys/{kid}", web::delete().to(api::keys::revoke_key))
+                .route("/trust", web::get().to(api::trust::trust))
+                .route("/reload", web::post().to(api::trust::reload))
+                .route("/store/check", web::get().to(api::store::check_store))
+                .route("/store/export", web::get().to(api::store::export_store)),
         );
         http::admin_routes(config);
     }
