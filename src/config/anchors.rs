@@ -12,8 +12,9 @@ use super::{AnchorSetSource, Config, FileRef};
 use crate::clock::Timestamp;
 use crate::document::Problems;
 use crate::pki::files::{self, FileError};
-use crate::pki::{AnchorSet, Certificate, TrustStore};
-use crate::registry::{Credential, Registry};
+use crate::pki::trust::is_below_public_ca;
+use crate::pki::{AnchorSet, AnchorSetName, Certificate, TrustStore};
+use crate::registry::{Client, Credential, Registry};
 
 /// The most bytes of one file of anchors: ten times all the roots of the web.
 const MAX_BYTES: u64 = 4 << 20;
@@ -43,14 +44,12 @@ impl Config {
     pub fn outdated_anchors(&self, trust: &TrustStore, clients: &Registry, now: Timestamp) -> Problems {
         let mut problems = Problems::default();
         for source in &self.trust_anchors {
-            let outdated = trust
-                .set(&source.name)
-                .is_some_and(|set| set.anchors().iter().all(|anchor| date_problem(anchor, now).is_some()));
-            let client = clients.clients().find(|client| {
-                client.enabled
-                    && matches!(&client.credential,
-                        Credential::TlsClientAuth { anchors, .. } if *anchors == source.name)
+            // a set that could not be had has none, and that was said where it was read
+            let outdated = trust.set(&source.name).is_some_and(|set| {
+                let anchors = set.anchors();
+                !anchors.is_empty() && anchors.iter().all(|anchor| date_problem(anchor, now).is_some())
             });
+            let client = clients.clients().find(|client| client.enabled && names(client, &source.name));
             if let (true, Some(client)) = (outdated, client) {
                 let what = format!(
                     "no anchor of `{}` is within its validity, and client `{}` can come by no other",
@@ -63,6 +62,25 @@ impl Config {
         }
         problems
     }
+
+    /// A warning for each set that no client names, not even one that is switched off: nobody misses it, and it would
+    /// vouch for whoever comes to name it next.
+    pub fn unused_anchors(&self, clients: &Registry) -> Problems {
+        let mut problems = Problems::default();
+        for source in &self.trust_anchors {
+            if !clients.clients().any(|client| names(client, &source.name)) {
+                let what = format!("no client names the anchor set `{}`", source.name);
+                let instead =
+                    format!("remove the set, or write `trust_anchors: {}` where it belongs", source.name);
+                problems.warning(&source.file.at, what, instead);
+            }
+        }
+        problems
+    }
+}
+
+fn names(client: &Client, set: &AnchorSetName) -> bool {
+    matches!(&client.credential, Credential::TlsClientAuth { anchors, .. } if anchors == set)
 }
 
 impl AnchorSetSource {
@@ -73,7 +91,10 @@ impl AnchorSetSource {
             None => Vec::new(),
         };
         match AnchorSet::new(anchors?, intermediates, self.profile) {
-            Ok(set) => Some(set),
+            Ok(set) => {
+                self.warn_of_public_issuers(&set, problems);
+                Some(set)
+            }
             Err(errors) => {
                 for error in errors {
                     let what = format!("{}: {}", self.file.path.display(), error.what);
@@ -81,6 +102,18 @@ impl AnchorSetSource {
                 }
                 None
             }
+        }
+    }
+
+    fn warn_of_public_issuers(&self, set: &AnchorSet, problems: &mut Problems) {
+        for anchor in set.anchors().iter().filter(|anchor| is_below_public_ca(anchor)) {
+            let what = format!(
+                "{}: the anchor {} was issued by a public web CA; if it issues to others than these clients, any of \
+                 them could be vouched for here",
+                self.file.path.display(),
+                anchor.subject()
+            );
+            problems.warning(&self.file.at, what, "a CA that issues to these clients alone");
         }
     }
 }

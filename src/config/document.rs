@@ -10,7 +10,7 @@ use url::Url;
 use super::section::{self, Map, shown};
 use super::{
     AnchorSetSource, Clients, Config, Level, Limits, Log, LogFormat, SOCKET_PATH_MAX, Signing, StoreSettings,
-    Tokens, listeners,
+    Tokens, listeners, outgoing,
 };
 use crate::document::{self, At, Node, Problems, Value};
 use crate::keys::SigningAlgorithm;
@@ -88,6 +88,10 @@ fn config(path: &Path, top: &mut Map<'_>) -> Config {
     let trust_anchors = trust_anchors(top);
     let (store, store_at) = store(top);
     let control = control(top, &store, &store_at);
+    let (expiry_warn, webhook) = top.section("expiry", &section::EXPIRY, |expiry| {
+        let warn = expiry.duration("warn", seconds(HOUR)..=seconds(3650 * DAY), seconds(30 * DAY));
+        (warn, outgoing::webhook(expiry))
+    });
     Config {
         file: path.to_path_buf(),
         issuer,
@@ -100,9 +104,9 @@ fn config(path: &Path, top: &mut Map<'_>) -> Config {
         store,
         control,
         limits: top.section("limits", &section::LIMITS, limits),
-        expiry_warn: top.section("expiry", &section::EXPIRY, |expiry| {
-            expiry.duration("warn", seconds(HOUR)..=seconds(3650 * DAY), seconds(30 * DAY))
-        }),
+        expiry_warn,
+        webhook,
+        outgoing: top.section("outgoing", &section::OUTGOING, outgoing::outgoing),
         log: top.section("log", &section::LOG, log),
         service_documentation: service_documentation(top),
     }
@@ -145,28 +149,18 @@ fn anchor_set(top: &mut Map<'_>, name: &str, at: &At, entry: &Node) -> Option<An
         let intermediates = set.optional_file("intermediates");
         let profile = [("compatible", Profile::Compatible), ("strict", Profile::Strict)];
         let profile = set.choice("profile", &profile, Profile::default());
-        revocation(set);
+        let (revocation, crl, ocsp) = outgoing::revocation(set);
         Some(AnchorSetSource {
             name: AnchorSetName::new(name),
             file: file?,
             intermediates,
             profile,
+            revocation,
+            crl,
+            ocsp,
             at: at.clone(),
         })
     })
-}
-
-/// Without CRLs and OCSP there is one policy that can be kept (contract ruling 4).
-fn revocation(set: &mut Map<'_>) {
-    let Some(node) = set.take("revocation") else { return };
-    let built = [("off", true), ("prefer", false), ("require", false)];
-    if set.word("revocation", &node, &built) == Some(false) {
-        set.problems.error(
-            &node.at,
-            "`revocation` other than `off` is not supported by this version",
-            "write `revocation: off`, or leave it out",
-        );
-    }
 }
 
 fn tokens(tokens: &mut Map<'_>) -> Tokens {

@@ -9,6 +9,7 @@ mod anchors;
 mod document;
 pub mod file;
 mod listeners;
+mod outgoing;
 mod secret;
 mod section;
 #[cfg(test)]
@@ -19,11 +20,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use url::Url;
+
 pub use secret::SecretRef;
 
 use crate::document::{At, Problems};
 use crate::keys::{Schedule, SigningAlgorithm};
 use crate::oauth::{Audience, BaseUrl, Issuer};
+use crate::pki::fetch::AddressBlock;
+use crate::pki::revocation::RevocationMode;
 use crate::pki::{AnchorSetName, Profile};
 use crate::registry::RegistrySettings;
 
@@ -58,6 +63,10 @@ pub struct Config {
     pub limits: Limits,
     /// How long before its end a certificate is warned of.
     pub expiry_warn: Duration,
+    /// Who else is told.
+    pub webhook: Option<Webhook>,
+    /// How servers are reached that the configuration or a client names.
+    pub outgoing: OutgoingSource,
     /// The log on standard error.
     pub log: Log,
     /// `service_documentation` of the metadata (RFC 8414 §2): an http or https URL.
@@ -166,8 +175,50 @@ pub struct AnchorSetSource {
     pub intermediates: Option<FileRef>,
     /// Which rules a path keeps.
     pub profile: Profile,
+    /// How much revocation matters: `require` where `crl` or `ocsp` is given and the file says nothing else.
+    pub revocation: RevocationMode,
+    /// Where its lists are.
+    pub crl: Vec<CrlSource>,
+    /// Its responder.
+    pub ocsp: Option<UrlRef>,
     /// Where the entry begins.
     pub at: At,
+}
+
+/// One entry of `crl`.
+#[derive(Clone, Debug)]
+pub enum CrlSource {
+    /// `{file: …}`: PEM or DER.
+    File(FileRef),
+    /// `{url: …}`: fetched ahead.
+    Url(UrlRef),
+}
+
+/// A URL that the configuration names, and where it does so: http or https, without user information or fragment.
+#[derive(Clone, Debug)]
+pub struct UrlRef {
+    /// The URL.
+    pub url: Url,
+    /// Where it is named.
+    pub at: At,
+}
+
+/// `outgoing`.
+#[derive(Clone, Debug, Default)]
+pub struct OutgoingSource {
+    /// The CAs that may vouch for servers; none: the system's roots.
+    pub ca: Option<FileRef>,
+    /// Addresses that may be reached though they are private.
+    pub allow: Vec<AddressBlock>,
+}
+
+/// `expiry.webhook`.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    /// Whom to tell.
+    pub url: UrlRef,
+    /// What signs the message.
+    pub secret: Option<SecretRef>,
 }
 
 /// `tokens`.
@@ -299,6 +350,12 @@ impl Config {
             max_certificates: self.clients.max_certificates,
             default_resource: self.tokens.resource.clone(),
         }
+    }
+
+    /// Where what was fetched from elsewhere is kept, so that a restart does not depend on the network: beside the store.
+    pub fn fetched_directory(&self) -> PathBuf {
+        let StoreSettings::Sled { path } = &self.store;
+        path.with_file_name("fetched")
     }
 
     /// What the rotation of signing keys wants to know.

@@ -38,15 +38,17 @@ macro_rules! sections {
 sections! {
     TOP = "": [
         "issuer" "mtls_base_url" "listeners" "trust_anchors" "tokens" "signing" "clients" "store" "control"
-        "limits" "expiry" "log" "service_documentation"
-    ] not built: ["outgoing" "audit"];
+        "limits" "outgoing" "expiry" "log" "service_documentation"
+    ] not built: ["audit"];
     LISTENER = "listeners": [
         "kind" "bind" "tls" "client_certificate" "mode" "dialect" "header" "proxy" "admins"
     ] not built: [];
     TLS = "tls": ["certificate" "key" "pkcs12" "resumption"] not built: [];
     PKCS12 = "tls.pkcs12": ["file" "password"] not built: [];
     SECRET = "password": ["file" "env"] not built: [];
-    ANCHOR_SET = "trust_anchors": ["file" "intermediates" "profile" "revocation"] not built: ["crl" "ocsp"];
+    ANCHOR_SET = "trust_anchors": ["file" "intermediates" "profile" "revocation" "crl" "ocsp"] not built: [];
+    CRL = "trust_anchors.crl": ["file" "url"] not built: [];
+    OCSP = "trust_anchors.ocsp": ["url"] not built: [];
     TOKENS = "tokens": ["access_token_lifetime" "resource"] not built: [];
     SIGNING = "signing": ["directory" "algorithm" "rotate_every"] not built: [];
     CLIENTS = "clients": ["directory" "max_certificates" "rescan"] not built: [];
@@ -55,7 +57,9 @@ sections! {
     LIMITS = "limits": [
         "head" "body" "head_timeout" "body_timeout" "idle" "connections" "chain"
     ] not built: [];
-    EXPIRY = "expiry": ["warn"] not built: ["webhook"];
+    OUTGOING = "outgoing": ["ca" "allow"] not built: [];
+    EXPIRY = "expiry": ["warn" "webhook"] not built: [];
+    WEBHOOK = "expiry.webhook": ["url" "secret"] not built: [];
     LOG = "log": ["format" "level"] not built: [];
 }
 

@@ -17,24 +17,24 @@ listeners:
   - {kind: mtls, bind: '127.0.0.1:8443', tls: {certificate: s.pem, key: s.key}}
 ";
 
-fn read(text: &str) -> (Option<Config>, Vec<Problem>) {
+pub(super) fn read(text: &str) -> (Option<Config>, Vec<Problem>) {
     let (config, problems) = document::read(Path::new("/etc/certbound/certbound.yaml"), text.as_bytes());
     (config, problems.0)
 }
 
-fn good(text: &str) -> Config {
+pub(super) fn good(text: &str) -> Config {
     let (config, problems) = read(text);
     assert!(problems.is_empty(), "{problems:#?}");
     config.unwrap()
 }
 
 /// The least configuration and `more` from line 4 on.
-fn least_and(more: &str) -> String {
+pub(super) fn least_and(more: &str) -> String {
     format!("{LEAST}{more}\n")
 }
 
 /// Exactly one problem, at this place, with these words.
-fn one(text: &str, place: (u64, u64), what: &str, instead: &str) {
+pub(super) fn one(text: &str, place: (u64, u64), what: &str, instead: &str) {
     let (_, problems) = read(text);
     let [problem] = &problems[..] else { panic!("not one problem for {text}: {problems:#?}") };
     assert_eq!((problem.line, problem.column), place, "{text}: {problem}");
@@ -342,7 +342,7 @@ fn a_secret_is_never_shown_wherever_it_was_written() {
 }
 
 #[test]
-fn an_anchor_set_has_a_name_a_file_and_no_revocation_yet() {
+fn an_anchor_set_has_a_name_a_file_and_a_profile() {
     let with = |set: &str| least_and(&format!("trust_anchors:\n  corp: {set}"));
     let config = good(&with("{file: ca.pem, intermediates: /i.pem, profile: strict, revocation: off}"));
     let set = &config.trust_anchors[0];
@@ -354,9 +354,7 @@ fn an_anchor_set_has_a_name_a_file_and_no_revocation_yet() {
     one(&with("{}"), (5, 9), "`file` is missing", "file: trust/corp.pem");
     one(&with("ca.pem"), (5, 9), "", "");
     one(&with("{file: a, profile: lax}"), (5, 28), "`lax`", "`profile: strict`");
-    one(&with("{file: a, revocation: require}"), (5, 31), "not supported by this version", "revocation: off");
     one(&with("{file: a, revocation: on}"), (5, 31), "`on`", "revocation: off");
-    one(&with("{file: a, crl: [{file: b}]}"), (5, 19), "`crl` is not supported", "");
     one(&least_and("trust_anchors: [a]"), (4, 16), "map of named sets", "corp");
     one(&least_and("trust_anchors:\n  '': {file: a}"), (5, 3), "name of an anchor set", "corp");
 }
