@@ -15,7 +15,7 @@ use actix_web::rt::System;
 use actix_web::web::Data;
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, Administration, ControlSocket};
+use crate::admin::{self, Administration, Candidate, ControlSocket};
 use crate::authn::ClientAuthenticator;
 use crate::clock::Clock;
 use crate::config::{self, AdminBind, Config, Listener, StoreSettings};
@@ -29,7 +29,9 @@ use crate::http::{Kind, Services, admin_routes, oauth_routes};
 use crate::keys::SigningKeys;
 use crate::reload::Live;
 use crate::store::TokenStore;
+use crate::store::evidence::Evidence;
 use crate::store::sled::{OpenError, Opened, Sled};
+use crate::store::witness::Witness;
 use crate::tasks::{self, Background};
 use crate::telemetry::{self, Metrics};
 use crate::token::{TokenIssuer, TokenVerifier};
@@ -123,7 +125,8 @@ pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
 fn serve_all(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let now = clock.now();
     // Whatever is wrong with files is told before the store is touched.
-    let World { authenticator, warnings } = World::load(&config, now).map_err(StartError::Problems)?;
+    let (World { authenticator, warnings }, facts) =
+        World::start(&config, now).map_err(StartError::Problems)?;
     let doors: Vec<Bound> =
         config.listeners.iter().filter_map(|one| bind(one).transpose()).collect::<Result<_, _>>()?;
     let (signing, directory) = world::signing_keys(&config, now).map_err(StartError::Problems)?;
@@ -138,12 +141,16 @@ fn serve_all(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     let services = Data::new(services(&config, authenticator, keys, Arc::clone(&store), clock));
     tasks::report(&services, "clients", &warnings);
     let (orders, received) = mpsc::channel(16);
-    let administration =
-        Data::new(Administration { keys: directory, schedule: Live::new(config.schedule()), store, orders });
+    let evidence: Arc<dyn Evidence> = Arc::<Sled>::clone(&store);
+    let schedule = Live::new(config.schedule());
+    let candidate = candidates(config.clone());
+    let administration = Data::new(Administration { keys: directory, schedule, store, orders, candidate });
     let addresses = doors.iter().map(Bound::address).collect();
     let (end, ended) = watch::channel(false);
     let background = Background {
         services: services.clone().into_inner(),
+        facts,
+        evidence,
         administration: administration.clone().into_inner(),
         identities: doors.iter().filter_map(Bound::identity).collect(),
         config,
@@ -154,6 +161,11 @@ fn serve_all(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
     };
     let (handle, thread) = serve(doors, sockets, (services.clone(), administration), background)?;
     Ok(Running { addresses, services, handle, end, thread })
+}
+
+/// How `certbound plan` comes to the world of a configuration that is not in force.
+fn candidates(own: Config) -> Box<Candidate> {
+    Box::new(move |path, now| world::candidate(path.unwrap_or(&own.file), &own, now))
 }
 
 fn open_store(config: &Config) -> Result<(Arc<Sled>, Opened), OpenError> {
@@ -169,6 +181,7 @@ fn services(
     store: Arc<Sled>,
     clock: Arc<dyn Clock>,
 ) -> Services {
+    let witness = Arc::new(Witness::new(Arc::clone(&store) as Arc<dyn Evidence>));
     let store: Arc<dyn TokenStore> = store;
     let documentation = config.service_documentation.as_deref();
     Services {
@@ -178,6 +191,7 @@ fn services(
         tokens: TokenIssuer::new(config.issuer.clone(), Arc::clone(&keys)),
         verifier: TokenVerifier::new(config.issuer.clone(), Arc::clone(&keys), Arc::clone(&store)),
         store,
+        witness,
         keys,
         metadata: Metadata::new(&config.issuer, &config.mtls_base_url, documentation),
         policy: Live::new(world::policy(config)),

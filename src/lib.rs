@@ -18,6 +18,8 @@ pub mod store;
 
 pub mod authn;
 
+pub mod plan;
+pub mod radar;
 pub mod token;
 
 pub mod grant;

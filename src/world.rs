@@ -1,15 +1,23 @@
 //! Everything that the configuration names, read and checked as a whole: the one way to a world, for the start, for
 //! every reload and for `certbound check`.
 
+mod candidate;
+mod expiry;
+mod facts;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub use candidate::candidate;
+pub use expiry::shown;
+pub use facts::{Facts, published};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::authn::ClientAuthenticator;
 use crate::clock::Timestamp;
-use crate::config::{self, Config, FileRef, IdentitySource, Listener, ServerTls};
+use crate::config::{self, Config, CrlSource, FileRef, IdentitySource, Listener, ServerTls};
 use crate::document::{At, Problem, Problems, Severity};
 use crate::http::Policy;
 use crate::http::probes::HealthProblem;
@@ -23,23 +31,22 @@ use crate::registry::{Credential, Registry};
 /// The largest file of the server's own that is read.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// The clients and anchors of a configuration, checked against each other.
+/// The clients, anchors and revocation policies of a configuration, checked against each other.
 pub struct World {
     /// Decides.
     pub authenticator: ClientAuthenticator,
-    /// What needs somebody, but stops nothing.
+    /// What needs somebody, but stops nothing; in a [`World::draft`], errors too.
     pub warnings: Problems,
 }
 
 impl World {
     /// Reads everything for a start: one error anywhere, and there is no world but all the problems.
-    pub fn load(config: &Config, now: Timestamp) -> Result<Self, Problems> {
-        let (trust, mut warnings) = config.trust_draft(now);
-        let trust = Arc::new(trust);
-        let (registry, problems) =
-            Registry::load(&config.registry_settings(), None, &trust, &BTreeSet::new(), now);
-        warnings.0.extend(problems.0);
-        warnings.0.extend(config.outdated_anchors(&trust, &registry, now).0);
+    pub fn start(config: &Config, now: Timestamp) -> Result<(Self, Arc<Facts>), Problems> {
+        let (facts, mut warnings) = Facts::new(config);
+        let Self { authenticator, warnings: found } = Self::draft(config, &facts, now);
+        warnings.0.extend(found.0);
+        let (registry, trust) = (authenticator.registry(), authenticator.trust());
+        warnings.0.extend(config.outdated_anchors(trust, registry, now).0);
         for tls in listeners_with_tls(config) {
             match server_bundle(tls).and_then(|bundle| {
                 let odd = out_of_date(tls, &bundle, now);
@@ -55,16 +62,31 @@ impl World {
                 .0
                 .extend(found.map_or_else(|error| errors_of(&[error]), |reading| problems_of(&reading)));
         }
-        if warnings.has_errors() {
-            return Err(warnings);
-        }
-        Ok(Self { authenticator: ClientAuthenticator::new(registry, trust), warnings })
+        if warnings.has_errors() { Err(warnings) } else { Ok((Self { authenticator, warnings }, facts)) }
+    }
+
+    /// Reads what decides about clients and goes on after an error, for `explain` and `plan`: a broken file is no reason
+    /// to be silent about the others. Nothing may be served from a draft.
+    pub fn draft(config: &Config, facts: &Facts, now: Timestamp) -> Self {
+        let (trust, mut warnings) = config.trust_draft(now);
+        let trust = Arc::new(trust);
+        let (registry, problems) =
+            Registry::load(&config.registry_settings(), None, &trust, &BTreeSet::new(), now);
+        warnings.0.extend(problems.0);
+        warnings.0.extend(out_of_reach(&registry, facts).0);
+        let (revocation, problems) = facts.revocation(config, &trust, &BTreeSet::new(), now);
+        warnings.0.extend(problems.0);
+        let authenticator = ClientAuthenticator::new(registry, trust)
+            .with_revocation(revocation)
+            .with_remote(facts.remote(config));
+        Self { authenticator, warnings }
     }
 
     /// Reads everything again while `previous` is in force. What is wrong keeps what it had; the files in `unsettled` are
     /// still being written and keep what they had without being wrong.
     pub fn reload(
         config: &Config,
+        facts: &Facts,
         previous: &ClientAuthenticator,
         unsettled: &BTreeSet<PathBuf>,
         now: Timestamp,
@@ -87,10 +109,9 @@ impl World {
         let mut trust = trust;
         if let Some(client) = client_without_anchors(&registry, &trust) {
             // Its file fell back to what it had, and that names a set which the new trust has not. The set stays.
-            let at = At { file: Arc::from(config.file.as_path()), line: 0, column: 0 };
             let what = format!("an anchor set that client `{client}` names has been removed");
             problems.error(
-                &at,
+                &At::whole(config.file.as_path()),
                 what,
                 "keep the set until no client names it; all anchor sets stay as they were",
             );
@@ -98,14 +119,49 @@ impl World {
             (registry, found) = load(&trust);
         }
         problems.0.extend(found.0);
+        problems.0.extend(out_of_reach(&registry, facts).0);
         problems.0.extend(config.outdated_anchors(&trust, &registry, now).0);
-        Self { authenticator: ClientAuthenticator::new(registry, trust), warnings: problems }
+        let (mut revocation, found) = facts.revocation(config, &trust, unsettled, now);
+        problems.0.extend(found.0);
+        if Arc::ptr_eq(&trust, previous.trust()) {
+            // Sets that stay as they were keep their policies: one that is not in the configuration any more would have
+            // none, and so nobody would be asked.
+            revocation = Arc::clone(previous.revocation());
+        }
+        let authenticator = ClientAuthenticator::new(registry, trust)
+            .with_revocation(revocation)
+            .with_remote(facts.remote(config));
+        Self { authenticator, warnings: problems }
     }
 
-    /// Everything that `serve` would refuse or warn of, without making or changing anything.
+    /// Everything that `serve` would refuse or warn of, without making or changing anything, and without asking anybody.
     pub fn check(config: &Config, now: Timestamp) -> Problems {
-        Self::load(config, now).map_or_else(|problems| problems, |world| world.warnings)
+        match Self::start(config, now) {
+            Ok((Self { authenticator, mut warnings }, _)) => {
+                // What nobody uses and what will end one day makes no server degraded.
+                warnings.0.extend(config.unused_anchors(authenticator.registry()).0);
+                warnings.0.extend(expiry::about_to_end(config, &authenticator, now).0);
+                warnings
+            }
+            Err(problems) => problems,
+        }
     }
+}
+
+/// A `jwks_uri` that may not be asked as things are configured (decision U).
+fn out_of_reach(registry: &Registry, facts: &Facts) -> Problems {
+    let mut problems = Problems::default();
+    for client in registry.clients() {
+        let Credential::SelfSignedTlsClientAuth { jwks_uri: Some(uri), .. } = &client.credential else {
+            continue;
+        };
+        if let Err(error) = facts.outgoing.permits(uri) {
+            let what = format!("the jwks_uri of client `{}`: {error}", client.id);
+            let instead = "name the address in outgoing.allow if it is meant, or publish the set elsewhere";
+            problems.error(&client.at, what, instead);
+        }
+    }
+    problems
 }
 
 fn client_without_anchors(registry: &Registry, trust: &TrustStore) -> Option<ClientId> {
@@ -251,19 +307,30 @@ pub fn health_problems(problems: &Problems) -> Vec<HealthProblem> {
     problems.0.iter().map(shown).collect()
 }
 
-/// A hash of the clients in force, so that nodes can be compared.
+/// A hash of the clients and of the revocation policies in force, so that nodes can be compared.
 pub fn config_hash(config: &Config, registry: &Registry) -> String {
     let mut clients: Vec<_> = registry.clients().collect();
     clients.sort_by(|one, other| one.id.cmp(&other.id));
     let mut hash = Sha256::new();
     hash.update(config.issuer.as_str());
+    for set in &config.trust_anchors {
+        let responder = set.ocsp.as_ref().map(|ocsp| ocsp.url.as_str());
+        let lists = set.crl.iter().map(|source| match source {
+            CrlSource::File(file) => file.path.display().to_string(),
+            CrlSource::Url(url) => url.url.to_string(),
+        });
+        let lists: Vec<_> = lists.collect();
+        hash.update(format!("\n{} {} {lists:?} {responder:?}", set.name, set.revocation));
+    }
     for client in clients {
         let pins = match &client.credential {
             Credential::TlsClientAuth { subject, anchors } => {
                 format!("{} {subject} {anchors}", subject.parameter())
             }
-            Credential::SelfSignedTlsClientAuth { pins } => {
-                pins.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            Credential::SelfSignedTlsClientAuth { pins, jwks_uri } => {
+                let pins =
+                    pins.keys().map(ToString::to_string).chain(jwks_uri.iter().map(ToString::to_string));
+                pins.collect::<Vec<_>>().join(" ")
             }
         };
         let rest = (&client.grants, &client.scope, &client.resources, client.lifetime, &client.introspects);

@@ -1,39 +1,43 @@
-//! Everything that happens without a request: one loop that owns it all, so that no two changes meet.
+//! Everything that happens without a request: one loop that owns every change, so that no two meet, and beside it the
+//! loops that ask others (`outside`) and that tell what ends (`expiry`).
 //!
 //! | when | what |
 //! |---|---|
-//! | a file changed and has stood still, or the periodic scan | clients, anchors, server certificates |
+//! | a file changed and has stood still, or the periodic scan | clients, anchors, revocation lists, server certificates |
 //! | SIGHUP, or an order over the control socket | the configuration too |
-//! | every minute | rotation of signing keys, forgetting in the store, seconds to expiry |
+//! | every minute | rotation of signing keys, forgetting in the store, the [radar](crate::radar) |
 //! | every hour | everything that a file names, because dates pass without a change |
 
-use std::collections::{BTreeMap, BTreeSet};
+mod expiry;
+mod outside;
+mod stillness;
+mod watcher;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::admin::{Administration, Order, until_no_token_is_left};
-use crate::authn::ClientAuthenticator;
-use crate::clock::Timestamp;
-use crate::config::{Config, IdentitySource};
-use crate::document::{Problems, Severity};
+use crate::config::Config;
+use crate::document::{At, Problems, Severity};
 use crate::http::tls::ServerIdentity;
 use crate::http::{STORE_PATIENCE, Services};
 use crate::keys::{Change, next_step};
 use crate::oauth::ClientId;
-use crate::pki::{AnchorSet, Certificate};
-use crate::registry::{Credential, Difference, Registry, Stamp};
+use crate::registry::{Difference, Registry};
 use crate::store::StoreError;
-use crate::telemetry::{self, CertificateLabels, OpLabel};
-use crate::world::{self, World};
-
-/// How long a file must have stood still before it is read; half a document is a document in YAML.
-const STILL: Duration = Duration::from_secs(1);
+use crate::store::evidence::Evidence;
+use crate::telemetry::{self, OpLabel};
+use crate::world::{self, Facts, World};
+use expiry::{Outlook, deliver};
+use outside::Outside;
+use stillness::{Fingerprint, Stillness};
+use watcher::{Watcher, named_files};
 
 /// How often a file that moves is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -44,10 +48,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How often everything is read again though nothing has changed: certificates expire without a change.
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What the loop works on.
+/// What the loops work on.
 pub struct Background {
     /// What requests work with.
     pub services: Arc<Services>,
+    /// What is known of the world outside.
+    pub facts: Arc<Facts>,
+    /// What was seen, as the store has it.
+    pub evidence: Arc<dyn Evidence>,
     /// What commands work with.
     pub administration: Arc<Administration>,
     /// The server's certificates, in the order of the listeners that have one.
@@ -65,7 +73,19 @@ pub struct Background {
 }
 
 /// Runs until the server ends.
-pub async fn run(mut background: Background) {
+pub async fn run(background: Background) {
+    let outside = Outside {
+        services: Arc::clone(&background.services),
+        facts: Arc::clone(&background.facts),
+        evidence: Arc::clone(&background.evidence),
+    };
+    let ended = background.ended.clone();
+    let (outlook, posts) = Outlook::new();
+    let posting = deliver(Arc::clone(&background.services), Arc::clone(&background.facts), posts);
+    tokio::join!(changes(background, outlook), outside.run(ended), posting);
+}
+
+async fn changes(mut background: Background, mut outlook: Outlook) {
     let (notice, mut notices) = mpsc::channel(1);
     let mut watcher = Watcher::start(notice);
     watcher.follow(&background.config, background.services.authenticator.load().registry());
@@ -91,7 +111,11 @@ pub async fn run(mut background: Background) {
                     watcher.follow(&background.config, background.services.authenticator.load().registry());
                 }
             }
-            _ = minute.tick() => background.every_minute().await,
+            _ = minute.tick() => {
+                background.every_minute().await;
+                outlook.look(&background.services, &background.config).await;
+                outlook.count(&background.services, &background.config);
+            }
             _ = hour.tick() => files.doubt(),
             Some(()) = heard(&mut hangup) => {
                 background.reload_all(&mut files).await;
@@ -165,6 +189,7 @@ impl Background {
             }
             self.config = next;
             self.services.policy.replace(world::policy(&self.config));
+            problems.0.extend(self.way_out().0);
             telemetry::set_level(self.config.log.level.as_str());
         }
         // Whoever orders a reload is told again.
@@ -177,12 +202,26 @@ impl Background {
         problems
     }
 
-    /// Reads clients, anchors and server certificates, and puts what is whole in force at once.
+    /// Puts `outgoing` in force. What is wrong with it keeps the way out as it was.
+    fn way_out(&self) -> Problems {
+        let settings = match self.config.outgoing_settings() {
+            Ok(settings) => settings,
+            Err(problems) => return problems,
+        };
+        let mut problems = Problems::default();
+        if let Err(error) = self.facts.outgoing.replace(&settings) {
+            let at = At::whole(self.config.file.as_path());
+            problems.error(&at, error.to_string(), "mend `outgoing`; it stays as it was");
+        }
+        problems
+    }
+
+    /// Reads clients, anchors, revocation lists and server certificates, and puts what is whole in force at once.
     async fn reload(&mut self, unsettled: &BTreeSet<PathBuf>) -> Problems {
         let now = self.services.clock.now();
         let previous = self.services.authenticator.load();
         let World { authenticator, warnings: mut problems } =
-            World::reload(&self.config, &previous, unsettled, now);
+            World::reload(&self.config, &self.facts, &previous, unsettled, now);
         problems.0.extend(self.read_identities().0);
         // A client that is back loses its old tokens before it is let in again.
         self.roll_due = !self.take_the_roll(authenticator.registry()).await;
@@ -247,7 +286,7 @@ impl Background {
                 tracing::info!(clients = ended, "back after being gone; their earlier tokens have ended");
             }
             Err(error) => {
-                let at = crate::document::At { file: Arc::from(Path::new("")), line: 0, column: 0 };
+                let at = At::whole(Path::new(""));
                 problems.error(
                     &at,
                     format!("the store does not take the roll of clients: {error}"),
@@ -298,15 +337,9 @@ impl Background {
     /// What the metrics say of the world.
     fn count(&self) {
         let (metrics, world) = (&self.services.metrics, self.services.authenticator.load());
-        let now = self.services.clock.now();
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         metrics.clients.set(number(world.registry().clients().filter(|client| client.enabled).count()));
         metrics.clients_broken_files.set(number(world.registry().broken_files()));
-        metrics.certificate_expiry_seconds.clear();
-        for (kind, name, not_after) in expiries(&self.config, &world) {
-            let seconds = not_after.as_unix() - now.as_unix();
-            metrics.certificate_expiry_seconds.get_or_create(&CertificateLabels { kind, name }).set(seconds);
-        }
         self.services.health.set_config_hash(world::config_hash(&self.config, world.registry()));
     }
 
@@ -319,153 +352,5 @@ impl Background {
             named_files(&self.config).into_iter().map(|file| (file.clone(), crate::registry::stamp(&file))),
         );
         files
-    }
-}
-
-/// The end of every certificate that somebody here depends on.
-fn expiries(config: &Config, world: &ClientAuthenticator) -> Vec<(&'static str, String, Timestamp)> {
-    let mut ends = Vec::new();
-    for tls in world::listeners_with_tls(config) {
-        let leaf = world::server_bundle(tls)
-            .ok()
-            .and_then(|bundle| Certificate::parse(bundle.certificates.first()?).ok());
-        if let Some(leaf) = leaf {
-            ends.push(("server", leaf.subject().to_string(), leaf.not_after()));
-        }
-    }
-    for client in world.registry().clients() {
-        if let Credential::SelfSignedTlsClientAuth { pins } = &client.credential {
-            for (thumbprint, pin) in pins {
-                if let Some(certificate) = &pin.certificate {
-                    ends.push(("pin", format!("{} {thumbprint}", client.id), certificate.not_after()));
-                }
-            }
-        }
-    }
-    for name in world.trust().names() {
-        for anchor in world.trust().set(name).into_iter().flat_map(AnchorSet::anchors) {
-            ends.push(("anchor", format!("{name} {}", anchor.subject()), anchor.not_after()));
-        }
-    }
-    ends
-}
-
-/// The files that the configuration names and that are read again when they change.
-fn named_files(config: &Config) -> Vec<PathBuf> {
-    let anchors =
-        config.trust_anchors.iter().flat_map(|set| std::iter::once(&set.file).chain(&set.intermediates));
-    let identities = world::listeners_with_tls(config).flat_map(|tls| match &tls.identity {
-        IdentitySource::Files { certificate, key } => vec![certificate, key],
-        IdentitySource::Pkcs12 { file, .. } => vec![file],
-    });
-    anchors.chain(identities).map(|file| file.path.clone()).collect()
-}
-
-/// What files look like from outside, by path; a file that is not there is not in it.
-type Fingerprint = BTreeMap<PathBuf, Stamp>;
-
-/// Which files have changed, and which of them have come to rest. At the start nothing counts as read: what changed
-/// while the server was starting would be missed otherwise.
-#[derive(Default)]
-struct Stillness {
-    /// As it was when it was last read.
-    read: Fingerprint,
-    /// As it was when it was last looked at.
-    seen: Fingerprint,
-    /// When a file was last seen to move.
-    moved: BTreeMap<PathBuf, Instant>,
-    /// Whether there is anything to look at.
-    restless: bool,
-}
-
-impl Stillness {
-    /// Everything is to be read again once it stands still.
-    fn doubt(&mut self) {
-        self.read.clear();
-        self.restless = true;
-    }
-
-    /// Everything is about to be read as it is now.
-    fn settle(&mut self, current: Fingerprint) {
-        self.read.clone_from(&current);
-        self.seen = current;
-        self.moved.clear();
-    }
-
-    /// Compares with what was. Gives the files that still move once there is one that has changed and come to rest.
-    fn look(&mut self, current: Fingerprint) -> Option<BTreeSet<PathBuf>> {
-        let now = Instant::now();
-        for path in differing(&self.seen, &current) {
-            self.moved.insert(path, now);
-        }
-        self.seen = current;
-        let changed = differing(&self.read, &self.seen);
-        let still = |path: &PathBuf| self.moved.get(path).is_none_or(|moved| now - *moved >= STILL);
-        let (settled, unsettled): (BTreeSet<_>, BTreeSet<_>) = changed.into_iter().partition(still);
-        self.restless = !unsettled.is_empty();
-        if settled.is_empty() {
-            return None;
-        }
-        for path in settled {
-            self.moved.remove(&path);
-            match self.seen.get(&path) {
-                Some(stamp) => drop(self.read.insert(path, *stamp)),
-                None => drop(self.read.remove(&path)),
-            }
-        }
-        Some(unsettled)
-    }
-}
-
-fn differing(one: &Fingerprint, other: &Fingerprint) -> BTreeSet<PathBuf> {
-    let paths = one.keys().chain(other.keys());
-    paths.filter(|path| one.get(*path) != other.get(*path)).cloned().collect()
-}
-
-/// Notices that something has changed in a directory. It may miss things (limits, network file systems): the periodic
-/// scan does not.
-struct Watcher {
-    watcher: Option<RecommendedWatcher>,
-    followed: BTreeSet<PathBuf>,
-}
-
-impl Watcher {
-    fn start(notice: mpsc::Sender<()>) -> Self {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading a file is no change; and one message in the queue is enough.
-            if !event.is_ok_and(|event| {
-                matches!(event.kind, notify::EventKind::Access(notify::event::AccessKind::Open(_)))
-            }) {
-                let _ = notice.try_send(());
-            }
-        });
-        if let Err(error) = &watcher {
-            tracing::warn!(%error, "files are not watched; changes are found by the periodic scan");
-        }
-        Self { watcher: watcher.ok(), followed: BTreeSet::new() }
-    }
-
-    /// Watches the directories of everything that may change. Directories and not files: an editor or a mounted
-    /// secret replaces a file by another of its name.
-    fn follow(&mut self, config: &Config, registry: &Registry) {
-        let Some(watcher) = &mut self.watcher else { return };
-        let parent = |file: PathBuf| file.parent().map(Path::to_owned);
-        let mut wanted: BTreeSet<PathBuf> = named_files(config).into_iter().filter_map(parent).collect();
-        wanted.extend(registry.certificate_files().filter_map(|file| parent(file.to_owned())));
-        wanted.insert(config.clients.directory.clone());
-        wanted.insert(config.signing.directory.clone());
-        for directory in self.followed.difference(&wanted) {
-            let _ = watcher.unwatch(directory);
-        }
-        self.followed = wanted
-            .into_iter()
-            .filter(|directory| {
-                let outcome = watcher.watch(directory, RecursiveMode::NonRecursive);
-                if let Err(error) = &outcome {
-                    tracing::debug!(directory = %directory.display(), %error, "not watched; the periodic scan has it");
-                }
-                outcome.is_ok()
-            })
-            .collect();
     }
 }
