@@ -280,6 +280,24 @@ impl ControlSocket {
         self.ask(self.http.get(api_url(path)?))
     }
 
+    /// The same with a query.
+    pub(super) fn get_with(&self, path: &[&str], query: &[(&str, &str)]) -> Result<Value, Fault> {
+        let mut url = api_url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        self.ask(self.http.get(url))
+    }
+
+    /// The same; `None` if there is nothing of this name.
+    pub(super) fn find(&self, path: &[&str]) -> Result<Option<Value>, Fault> {
+        self.runtime.block_on(async {
+            let response = self.http.get(api_url(path)?).send().await.map_err(broken)?;
+            if response.status() == reqwest::StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            json_of(accepted(response).await?).await.map(Some)
+        })
+    }
+
     /// Orders something; gives the JSON of the answer.
     pub(super) fn post(&self, path: &[&str], body: &Value) -> Result<Value, Fault> {
         self.ask(self.http.post(api_url(path)?).json(body))
@@ -292,12 +310,8 @@ impl ControlSocket {
 
     fn ask(&self, request: reqwest::RequestBuilder) -> Result<Value, Fault> {
         self.runtime.block_on(async {
-            let response = accepted(request.send().await.map_err(broken)?).await?;
-            let body = response.text().await.map_err(broken)?;
-            if body.trim().is_empty() {
-                return Ok(Value::Null);
-            }
-            serde_json::from_str(&body).map_err(|error| Fault::Usage(format!("the server's answer: {error}")))
+            let response = request.send().await.map_err(broken)?;
+            json_of(accepted(response).await?).await
         })
     }
 
@@ -325,6 +339,15 @@ fn api_url(path: &[&str]) -> Result<Url, Fault> {
         segments.extend(path);
     }
     Ok(url)
+}
+
+/// The JSON of a yes; a yes may have none.
+async fn json_of(response: reqwest::Response) -> Result<Value, Fault> {
+    let body = response.text().await.map_err(broken)?;
+    if body.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&body).map_err(|error| Fault::Usage(format!("the server's answer: {error}")))
 }
 
 /// The response if it is a yes, else its `error` and `error_description`.

@@ -9,15 +9,19 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use crate::authn::ClientAuthenticator;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, StoreSettings};
 use crate::document::{Problems, Severity};
 use crate::keys::{Directory, KeyFileError};
+use crate::oauth::ClientId;
 use crate::store::StoreError;
+use crate::store::evidence::{Evidence as _, Sighting};
 use crate::store::sled::{OpenError, Sled};
+use crate::world::{Facts, World};
 
 use super::Globals;
-use super::client::ControlSocket;
+use super::client::{ControlSocket, runtime};
 use super::output::{Fault, complain};
 
 /// The configuration that `-c` names. A file that cannot be read is wrong usage; errors in it are a refusal,
@@ -87,6 +91,27 @@ pub(super) fn open_store(config: &Config) -> Result<Sled, Fault> {
         )));
     }
     Ok(Sled::open(path, &id_file)?.0)
+}
+
+/// The world as a server would have it that started now; one broken file is no reason to be silent about the others.
+pub(super) fn world(config: &Config, now: Timestamp) -> ClientAuthenticator {
+    let (facts, problems) = Facts::new(config);
+    warn(&problems);
+    let World { authenticator, warnings } = World::draft(config, &facts, now);
+    warn(&warnings);
+    authenticator
+}
+
+/// What the store has seen of all clients or of one. Where there is no store yet, nothing.
+pub(super) fn sightings(config: &Config, client: Option<&ClientId>) -> Result<Vec<Sighting>, Fault> {
+    let Some(store) = open_evidence(config)? else { return Ok(Vec::new()) };
+    Ok(runtime()?.block_on(store.sightings(client))?)
+}
+
+/// The store for what it has seen. Unlike a revocation, that may be missing: a server has not run yet.
+pub(super) fn open_evidence(config: &Config) -> Result<Option<Sled>, Fault> {
+    let (path, id_file) = store_files(config);
+    if path.exists() || id_file.exists() { open_store(config).map(Some) } else { Ok(None) }
 }
 
 /// The directory of signing keys, which must exist for the same reason.

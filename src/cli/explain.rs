@@ -1,23 +1,26 @@
 //! `certbound explain`: the real decision about a client and a certificate, with every check on the table.
 //!
-//! It is the function of the token endpoint with recording on, in a world read from the configuration, so it
-//! cannot say anything else than the server would. Possession of the key is not asked: a file proves nothing,
+//! It is the function of the token endpoint with recording on, so it cannot say anything else than the server would:
+//! asked about a refusal, for the moment and with the certificate of that request, in the world of the running server;
+//! asked about a file, in a world read from the configuration. Possession of the key is not asked: a file proves nothing,
 //! and nothing is issued.
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+mod text;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::authn::{ClientAuthenticator, Explanation, Presented, PresentedCertificate, Via};
+use crate::admin::explain_refusal;
+use crate::authn::{Explanation, Presented, PresentedCertificate, Via};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::pki::Chain;
-use crate::registry::Registry;
+use crate::store::evidence::Evidence as _;
 
+use super::client::runtime;
 use super::output::{Answer, DONE, Fault, REFUSED, conclude};
 use super::{Globals, control, files};
 
@@ -39,7 +42,7 @@ pub(crate) struct ExplainArgs {
     /// The moment of the decision (RFC 3339), default now
     #[arg(long, value_name = "T", requires = "client", value_parser = moment)]
     at: Option<Timestamp>,
-    /// The reference of a refusal (not supported by this version)
+    /// The reference of a refusal: what the client was told behind `ref`, in any case, with or without dashes
     #[arg(required_unless_present = "client")]
     reference: Option<String>,
 }
@@ -50,13 +53,11 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 
 /// Decides and shows how.
 pub(crate) fn run(args: &ExplainArgs, globals: &Globals) -> u8 {
-    conclude(match (&args.client, &args.cert) {
-        (Some(client), Some(cert)) => explain(client, cert, args, globals, SystemClock.now()),
-        _ => Err(Fault::Usage(
-            "explain REFERENCE is not supported by this version; the reason is in the server's log, or ask \
-             with --client ID --cert FILE"
-                .to_owned(),
-        )),
+    let now = SystemClock.now();
+    conclude(match (&args.client, &args.cert, &args.reference) {
+        (Some(client), Some(cert), _) => explain(client, cert, args, globals, now),
+        (_, _, Some(reference)) => explain_reference(reference, globals, now),
+        _ => Err(Fault::Usage("name a REFERENCE, or --client ID and --cert FILE".to_owned())),
     })
 }
 
@@ -79,56 +80,45 @@ fn explain(
         Ok(chain) => Presented::Certificate(Arc::new(PresentedCertificate { chain, via: Via::File })),
         Err(error) => Presented::Malformed(error),
     };
-    let explanation = world(&config, now)?.explain(client, &presented, args.at.unwrap_or(now));
+    let world = control::world(&config, now);
+    let explanation = match args.at {
+        // What a responder would have said at another time cannot be asked now.
+        Some(at) => world.explain(client, &presented, at),
+        None => runtime()?.block_on(world.explain_asking(client, &presented, now)),
+    };
     let code = if explanation.accepted { DONE } else { REFUSED };
     Ok(Answer::with_code(code, globals.format, || text(&explanation), &json!(explanation)))
 }
 
-/// The clients and anchors as a server would have them that started now; one broken file is no reason to be
-/// silent about the others.
-fn world(config: &Config, now: Timestamp) -> Result<ClientAuthenticator, Fault> {
-    let (trust, problems) =
-        config.trust_store(now).map_err(|problems| Fault::Refused(control::listed(&problems)))?;
-    control::warn(&problems);
-    let (registry, problems) =
-        Registry::load(&config.registry_settings(), None, &trust, &BTreeSet::new(), now);
-    control::warn(&problems);
-    Ok(ClientAuthenticator::new(registry, Arc::new(trust)))
+/// A refusal that is known is a refusal, whatever would be said today (contract ruling 19).
+fn explain_reference(reference: &str, globals: &Globals, now: Timestamp) -> Result<Answer, Fault> {
+    // Pasted as it came, `(ref 7Q2M-4XKD-PW0C-93FH)` with it.
+    let reference = reference.trim().trim_matches(['(', ')']);
+    let reference = reference.strip_prefix("ref ").unwrap_or(reference).trim();
+    let config = control::configuration(globals)?;
+    let found = match control::server(&config)? {
+        Some(server) => server.find(&["refusals", reference])?,
+        None => without_server(reference, &config, now)?,
+    };
+    let document = found.ok_or_else(|| {
+        Fault::Usage(format!(
+            "no refusal {reference} is known, or not any more (they are kept for 30 days, the newest 10,000 of them); \
+             the line of the server's log with this `ref` has reason and cause, and `certbound explain --client ID \
+             --cert FILE` makes the decision again"
+        ))
+    })?;
+    Ok(Answer::with_code(REFUSED, globals.format, || text::of(&document), &document))
+}
+
+fn without_server(reference: &str, config: &Config, now: Timestamp) -> Result<Option<Value>, Fault> {
+    let Some(store) = control::open_evidence(config)? else { return Ok(None) };
+    let runtime = runtime()?;
+    let Some(record) = runtime.block_on(store.refusal(reference))? else { return Ok(None) };
+    let world = control::world(config, now);
+    Ok(Some(runtime.block_on(explain_refusal(&world, &record, now))))
 }
 
 /// An explanation for people.
 pub(super) fn text(explanation: &Explanation) -> String {
-    let verdict = match explanation.reason {
-        None => "accepted".to_owned(),
-        Some(reason) => format!("refused: {}", reason.as_str()),
-    };
-    let mut out = format!("{} at {}: {verdict}\n\n", explanation.client_id, explanation.at);
-    for finding in &explanation.checks {
-        if finding.ok {
-            let _ = writeln!(out, "  ok  {}: {}", finding.check, finding.seen);
-        } else {
-            let _ = writeln!(out, "  NO  {}", finding.check);
-            let _ = writeln!(out, "      expected {}\n      seen     {}", finding.expected, finding.seen);
-        }
-    }
-    if !explanation.dn_difference.is_empty() {
-        out.push_str("\nThe names, RDN by RDN as RFC 4514 prints them:\n");
-        for difference in &explanation.dn_difference {
-            let side = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
-            let (expected, seen) = (side(&difference.expected), side(&difference.seen));
-            let _ =
-                writeln!(out, "  {}. expected {expected}, seen {seen} ({})", difference.rdn, difference.kind);
-        }
-    }
-    if !explanation.path.is_empty() {
-        out.push_str("\nThe path, leaf first:\n");
-        for step in &explanation.path {
-            let _ = writeln!(out, "  {}  {}", step.thumbprint, step.subject);
-        }
-    }
-    let _ = writeln!(out, "\nRevocation: {}", explanation.revocation.policy);
-    if let Some(yaml) = explanation.accepting_yaml.as_ref().filter(|_| !explanation.accepted) {
-        let _ = writeln!(out, "\nThe line that would accept this certificate:\n  {yaml}");
-    }
-    out
+    text::of(&json!(explanation))
 }

@@ -7,6 +7,7 @@
 pub mod cert;
 mod check;
 mod client;
+mod clients;
 mod completions;
 mod control;
 mod demo;
@@ -15,6 +16,7 @@ mod files;
 mod init;
 mod keys;
 mod output;
+mod plan;
 mod revoke;
 mod serve;
 mod store;
@@ -56,6 +58,8 @@ fn dispatch(command: Command, globals: &Globals) -> u8 {
         Command::Serve => serve::run(globals),
         Command::Check(args) => check::run(&args, globals),
         Command::Explain(args) => explain::run(&args, globals),
+        Command::Plan(args) => plan::run(&args, globals),
+        Command::Client { command } => clients::run(&command, globals),
         Command::Cert { command } => cert::run(command, globals.format),
         Command::Keys { command } => keys::run(&command, globals),
         Command::Revoke(args) => revoke::run(&args, globals),
@@ -115,9 +119,26 @@ enum Command {
     /// Say everything that `serve` would refuse, with file, line and what to write instead
     #[command(after_help = "Example:\n  certbound check --format json")]
     Check(check::CheckArgs),
-    /// Say why a certificate is or is not accepted for a client, check by check
-    #[command(after_help = "Example:\n  certbound explain --client billing --cert billing.pem")]
+    /// Say why a client was refused, or whether a certificate is accepted for it, check by check
+    #[command(
+        after_help = "Examples:\n  certbound explain 7Q2M-4XKD-PW0C-93FH\n  certbound explain --client billing \
+                      --cert billing.pem"
+    )]
     Explain(explain::ExplainArgs),
+    /// Say which clients would stop or start working under another configuration, told from what was seen
+    #[command(
+        after_help = "Examples:\n  certbound plan                              the files as they are now\n  \
+                      certbound plan --candidate next/certbound.yaml"
+    )]
+    Plan(plan::PlanArgs),
+    /// The registered clients and their certificates
+    #[command(
+        after_help = "Example:\n  certbound client list\n  certbound client add-certificate edge-7 edge-7.next.pem"
+    )]
+    Client {
+        #[command(subcommand)]
+        command: clients::ClientCommand,
+    },
     /// Show, verify and make certificates
     #[command(
         after_help = "Example:\n  certbound cert show billing.pem\n  certbound cert verify --anchor ca.pem \
@@ -177,6 +198,8 @@ mod tests {
             "serve",
             "check",
             "explain",
+            "plan",
+            "client",
             "cert",
             "keys",
             "revoke",

@@ -66,6 +66,21 @@ impl Answer {
     }
 }
 
+/// Rows with their columns below each other; the last column has no end to be kept.
+pub(super) fn table(rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let rows: Vec<_> = rows.into_iter().collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
+    };
+    let lines = rows.iter().map(|row| {
+        let cells =
+            row.iter().enumerate().map(|(column, cell)| format!("{cell:<width$}", width = width(column)));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// Prints the answer or the fault; gives the exit code.
 pub(super) fn conclude(result: Result<Answer, Fault>) -> u8 {
     match result {

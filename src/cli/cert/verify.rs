@@ -1,8 +1,11 @@
-//! `certbound cert verify`: the path validation of the token endpoint and nothing else. It is also what the
-//! conformance runs drive, so a yes is 0, a no is 1, and everything that is no answer is 2.
+//! `certbound cert verify`: the path validation of the token endpoint, with the revocation of the whole path where
+//! lists are given, and nothing else. It is also what the conformance runs drive, so a yes is 0, a no is 1, and
+//! everything that is no answer is 2.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -12,8 +15,13 @@ use crate::cli::files;
 use crate::cli::output::{Answer, DONE, Fault, REFUSED};
 use crate::clock::Timestamp;
 use crate::pki::certificate::AltName;
+use crate::pki::files::{self as formats, FileError};
+use crate::pki::revocation::crl::{CrlError, Crls};
+use crate::pki::revocation::{
+    Revocation, RevocationError, RevocationErrorKind, RevocationMode, SetRevocation,
+};
 use crate::pki::trust::{PathEntry, Purpose, TrustError};
-use crate::pki::{AnchorSet, Certificate, Chain, Profile};
+use crate::pki::{AnchorSet, AnchorSetName, Certificate, Chain, Profile};
 
 /// The most certificates that may be presented, as in a handshake.
 const MAX_CHAIN: usize = 16;
@@ -27,7 +35,8 @@ pub struct VerifyArgs {
     /// Certificates that may stand in between
     #[arg(long, value_name = "FILE")]
     intermediates: Option<PathBuf>,
-    /// Revocation lists
+    /// Revocation lists; repeat it for more files. With any, every certificate of the path but the anchor must be on
+    /// none, and covered by a current one of its issuer
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
     /// How much is asked of the path
@@ -78,9 +87,6 @@ enum PurposeArg {
 
 /// Judges, at `now` unless `--at` says otherwise.
 pub(super) fn verify(args: &VerifyArgs, format: Format, now: Timestamp) -> Result<Answer, Fault> {
-    if !args.crl.is_empty() {
-        return Err(Fault::Usage("--crl: not supported by this version".into()));
-    }
     let verdict = judge(args, args.at.unwrap_or(now))?;
     let code = if verdict.reason.is_none() { DONE } else { REFUSED };
     Ok(Answer::with_code(code, format, || verdict.text(), &verdict.json()))
@@ -120,17 +126,79 @@ fn judge(args: &VerifyArgs, now: Timestamp) -> Result<Verdict, Fault> {
         PurposeArg::Server => Purpose::Server,
         PurposeArg::Any => Purpose::Any,
     };
+    let lists = lists(&args.crl)?;
     let set = AnchorSet::unchecked(anchors, Vec::new(), profile);
-    Ok(match set.verify_path(&chain, purpose, now) {
-        Ok(path) => match args.unmet_expectation(&chain.leaf) {
-            None => Verdict { reason: None, depth: None, detail: None, path },
-            Some(detail) => {
-                Verdict { reason: Some("subject_mismatch"), depth: Some(0), detail: Some(detail), path }
-            }
-        },
+    let certificates = match set.verify_certificates(&chain, purpose, now) {
+        Ok(certificates) => certificates,
         Err(TrustError { kind, depth, detail, path }) => {
-            Verdict { reason: Some(kind.reason()), depth: Some(depth), detail: Some(detail), path }
+            return Ok(Verdict::refused(kind.reason(), Some(depth), detail, path));
         }
+    };
+    let path = certificates.iter().map(|member| PathEntry::new(member)).collect();
+    if let Err(NotCurrent { reason, depth, detail }) = check_revocation(&lists, &certificates, &set, now) {
+        return Ok(Verdict::refused(reason, depth, detail, path));
+    }
+    Ok(match args.unmet_expectation(&chain.leaf) {
+        None => Verdict { reason: None, depth: None, detail: None, path },
+        Some(detail) => Verdict::refused("subject_mismatch", Some(0), detail, path),
+    })
+}
+
+/// A file, and the DER of every list in it, or why they cannot be had.
+type Lists<'a> = (&'a Path, Result<Vec<Vec<u8>>, FileError>);
+
+fn lists(files: &[PathBuf]) -> Result<Vec<Lists<'_>>, Fault> {
+    let read = |file: &PathBuf| match formats::crls(&files::read(file)?) {
+        Err(FileError::Nothing) => {
+            Err(Fault::Usage(format!("{}: there is no revocation list in it", file.display())))
+        }
+        lists => Ok(lists),
+    };
+    files.iter().map(|file| Ok((file.as_path(), read(file)?))).collect()
+}
+
+/// Why a path that holds is refused.
+struct NotCurrent {
+    reason: &'static str,
+    depth: Option<usize>,
+    detail: String,
+}
+
+/// `revocation: require`, by these lists alone. A list that is no good decides nothing, so the status is unknown; one
+/// that is older than another is merely superseded, in whatever order they came.
+fn check_revocation(
+    lists: &[Lists<'_>],
+    path: &[Arc<Certificate>],
+    set: &AnchorSet,
+    now: Timestamp,
+) -> Result<(), NotCurrent> {
+    if lists.is_empty() {
+        return Ok(());
+    }
+    let crls = Crls::default();
+    for (file, ders) in lists {
+        let unusable = |error: &dyn std::fmt::Display| NotCurrent {
+            reason: "revocation_unknown",
+            depth: None,
+            detail: format!("{}: {error}", file.display()),
+        };
+        for der in ders.as_ref().map_err(|error| unusable(error))? {
+            match crls.offer(der, set.anchors(), now) {
+                Ok(_) | Err(CrlError::Older { .. }) => {}
+                Err(error) => return Err(unusable(&error)),
+            }
+        }
+    }
+    let name = AnchorSetName::new("--anchor");
+    let policy = SetRevocation { mode: RevocationMode::Require, crl: true, ocsp: None };
+    let sets = BTreeMap::from([(name.clone(), policy)]);
+    let checked = Revocation::new(sets, Arc::new(crls), Arc::default()).check_path(path, &name, now);
+    checked.map(drop).map_err(|RevocationError { kind, depth, detail, .. }| {
+        let reason = match kind {
+            RevocationErrorKind::Revoked => "revoked",
+            RevocationErrorKind::Unknown => "revocation_unknown",
+        };
+        NotCurrent { reason, depth: Some(depth), detail }
     })
 }
 
@@ -205,7 +273,11 @@ struct Verdict {
 
 impl Verdict {
     fn malformed(detail: String) -> Self {
-        Self { reason: Some("malformed_certificate"), depth: None, detail: Some(detail), path: Vec::new() }
+        Self::refused("malformed_certificate", None, detail, Vec::new())
+    }
+
+    fn refused(reason: &'static str, depth: Option<usize>, detail: String, path: Vec<PathEntry>) -> Self {
+        Self { reason: Some(reason), depth, detail: Some(detail), path }
     }
 
     fn json(&self) -> serde_json::Value {

@@ -6,7 +6,7 @@ use clap::Parser;
 use tempfile::TempDir;
 
 use super::*;
-use crate::pki::workshop::{Authority, Template};
+use crate::pki::workshop::{Authority, CrlTemplate, Identity, RevokedCertificate, Template};
 
 const NOW: Timestamp = Timestamp::from_unix(1_790_000_000);
 
@@ -41,11 +41,51 @@ impl Scene {
         write("chain.p12", &leaf.to_pkcs12(&[issuing.identity().certificate_der().to_vec()], "").unwrap());
         write("broken.pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
         write("notes.txt", b"nothing of the kind");
+        let list = |ca: &Authority, number, revoked: &[&Certificate]| {
+            let revoked = revoked.iter().map(|certificate| RevokedCertificate {
+                serial: certificate.serial().to_vec(),
+                at: NOW,
+                reason: None,
+            });
+            let next_update = Timestamp::from_unix(NOW.as_unix() + 100);
+            let revoked = revoked.collect();
+            ca.crl(&CrlTemplate { number, this_update: NOW, next_update, revoked }).unwrap()
+        };
+        let parse = |identity: &Identity| Certificate::parse(identity.certificate_der()).unwrap();
+        write("root.crl", &list(&ca, 1, &[]));
+        write("root-revoking.crl", &list(&ca, 2, &[&parse(issuing.identity())]));
+        write("issuing.crl", formats::crl_to_pem(&list(&issuing, 1, &[])).as_bytes());
+        let revoking = formats::crl_to_pem(&list(&issuing, 2, &[&parse(&leaf)]));
+        write("revoking.crl", revoking.as_bytes());
+        let both = [formats::crl_to_pem(&list(&ca, 1, &[])), formats::crl_to_pem(&list(&issuing, 1, &[]))];
+        write("both.crl", both.concat().as_bytes());
+        let stranger = Authority::new(&template("CA")).unwrap();
+        write("stranger.crl", &list(&stranger, 9, &[]));
+        write("truncated.crl", revoking.get(..200).unwrap().as_bytes());
+        let mut forged = list(&ca, 3, &[]);
+        forged.truncate(forged.len() - 1);
+        forged.push(0x55);
+        write("forged.crl", &forged);
+        write("page.crl", b"<!DOCTYPE html><title>404 Not Found</title>");
         Self { directory }
     }
 
+    /// The verdict on `chain.pem` with these lists: exit code, reason, depth.
+    fn with_lists(&self, lists: &[&str], more: &[&str]) -> (u8, String, Option<u64>) {
+        let lists = lists.iter().flat_map(|list| ["--crl", *list]);
+        let words: Vec<_> = ["--anchor", "ca.pem"]
+            .into_iter()
+            .chain(lists)
+            .chain(more.iter().copied())
+            .chain(["chain.pem"])
+            .collect();
+        let (code, answer) = self.run(&words).unwrap();
+        (code, answer["reason"].as_str().unwrap_or_default().to_owned(), answer["depth"].as_u64())
+    }
+
     fn run(&self, words: &[&str]) -> Result<(u8, serde_json::Value), u8> {
-        let is_file = |word: &str| [".pem", ".p12", ".txt"].iter().any(|suffix| word.ends_with(suffix));
+        let is_file =
+            |word: &str| [".pem", ".p12", ".txt", ".crl"].iter().any(|suffix| word.ends_with(suffix));
         let in_place = |word: &&str| match *word {
             file if is_file(file) => self.directory.path().join(file).into_os_string(),
             other => other.into(),
@@ -112,11 +152,51 @@ fn a_broken_file_is_refused_and_a_missing_one_is_wrong_usage() {
         &["--anchor", "ca.pem", "notes.txt"],
         &["leaf.pem"],
         &["--anchor", "ca.pem", "--crl", "ca.pem", "chain.pem"],
+        &["--anchor", "ca.pem", "--crl", "page.crl", "chain.pem"],
+        &["--anchor", "ca.pem", "--crl", "missing.crl", "chain.pem"],
         &["--anchor", "ca.pem", "--at", "yesterday", "chain.pem"],
         &["--anchor", "ca.pem", "--expect-ip", "192.0.2.300", "chain.pem"],
     ] {
         assert_eq!(scene.run(wrong).unwrap_err(), 2, "{wrong:?}");
     }
+}
+
+#[test]
+fn with_lists_the_whole_path_has_to_be_known_as_good() {
+    let scene = Scene::new();
+    let accepted = (0, String::new(), None);
+    let refused = |reason: &str, depth| (1, reason.to_owned(), depth);
+    assert_eq!(scene.with_lists(&["root.crl", "issuing.crl"], &[]), accepted);
+    assert_eq!(scene.with_lists(&["both.crl"], &["--profile", "strict", "--purpose", "any"]), accepted);
+    assert_eq!(scene.with_lists(&["root.crl"], &[]), refused("revocation_unknown", Some(0)));
+    assert_eq!(scene.with_lists(&["issuing.crl"], &[]), refused("revocation_unknown", Some(1)));
+    assert_eq!(scene.with_lists(&["both.crl", "revoking.crl"], &[]), refused("revoked", Some(0)));
+    assert_eq!(
+        scene.with_lists(&["revoking.crl", "both.crl"], &[]),
+        refused("revoked", Some(0)),
+        "the newer counts"
+    );
+    assert_eq!(scene.with_lists(&["both.crl", "root-revoking.crl"], &[]), refused("revoked", Some(1)));
+    let later = Timestamp::from_unix(NOW.as_unix() + 101).to_string();
+    assert_eq!(scene.with_lists(&["both.crl"], &["--at", &later]), refused("revocation_unknown", Some(0)));
+}
+
+#[test]
+fn a_list_that_is_no_good_is_as_good_as_none() {
+    let scene = Scene::new();
+    for list in ["truncated.crl", "forged.crl"] {
+        let verdict = scene.with_lists(&["both.crl", list], &[]);
+        assert_eq!(verdict, (1, "revocation_unknown".into(), None), "{list}");
+    }
+    // one of a namesake of the CA says nothing about the CA's
+    assert_eq!(scene.with_lists(&["both.crl", "stranger.crl"], &[]), (0, String::new(), None));
+    assert_eq!(
+        scene.with_lists(&["issuing.crl", "stranger.crl"], &[]),
+        (1, "revocation_unknown".into(), Some(1))
+    );
+    // a path that does not hold is refused for that
+    let (_, answer) = scene.run(&["--anchor", "ca.pem", "--crl", "forged.crl", "leaf.pem"]).unwrap();
+    assert_eq!(answer["reason"], "untrusted");
 }
 
 #[test]
