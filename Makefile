@@ -1,7 +1,7 @@
-# certbound: the four things one does here. Nothing clever; scripts/ has the words.
+# certbound: the five things one does here. Nothing clever; scripts/ has the words.
 # `make demo` and `make test` install the system packages they lack where they may, and name them where they may not.
 
-.PHONY: demo test check bench
+.PHONY: demo test check bench conformance
 
 demo:
 	@scripts/packages build
@@ -21,3 +21,7 @@ check:
 bench:
 	@scripts/packages build
 	cargo bench --locked
+
+conformance:
+	@scripts/packages build
+	cargo test --locked --test it limbo -- --nocapture
