@@ -21,6 +21,8 @@ const ROOMS: &[(&str, u8, Option<&str>)] = &[
     ("registry", 2, Some("clock document oauth pki")),
     ("store", 2, Some("clock oauth pki")),
     ("authn", 3, Some("clock oauth pki registry")),
+    ("plan", 4, Some("clock oauth pki registry store authn")),
+    ("radar", 4, Some("clock oauth pki registry store authn")),
     ("token", 4, Some("clock reload oauth pki keys registry store authn")),
     ("grant", 5, Some("clock oauth registry authn token")),
     ("audit", 6, Some("clock oauth authn token")),
@@ -53,22 +55,25 @@ const HOMES: &[(&str, &str)] = &[
     ("clap_complete", "cli/"),
     ("futures_core", "http/"),
     ("getrandom", "oauth/ids.rs http/ authn/ store/ cli/"),
+    ("hmac", "radar/"),
+    ("httpdate", "pki/fetch"),
     ("jsonwebtoken", "keys/ token/"),
     ("moka", "pki/ token/ http/"),
     ("notify", "tasks"),
     ("openssl", "pki/ keys/directory"),
     ("prometheus_client", "telemetry"),
-    ("reqwest", "cli/client"),
-    ("rustls", "http/tls cli/client main.rs"),
-    ("rustls_native_certs", "cli/client"),
+    ("reqwest", "cli/client pki/fetch"),
+    ("rustls", "http/tls cli/client pki/fetch main.rs"),
+    ("rustls_native_certs", "cli/client pki/fetch"),
     ("serde_saphyr", "document/"),
     ("sled", "store/"),
     ("stringprep", "pki/name"),
-    ("tokio", "store/ http/ admin/ tasks app cli/ main.rs"),
+    ("tokio", "pki/ registry/ store/ authn/ http/ admin/ tasks app cli/ main.rs"),
     ("tracing", "http/ admin/ audit telemetry tasks app cli/ main.rs"),
     ("tracing_subscriber", "telemetry"),
     ("unicode_normalization", "pki/name"),
     ("webpki", "http/tls"),
+    ("webpki_root_certs", "pki/trust/lint"),
     ("x509_parser", "pki/"),
 ];
 
@@ -100,12 +105,28 @@ fn every_dependency_has_a_home() {
 }
 
 #[test]
-fn every_test_that_the_rfc_table_names_exists() {
+fn every_test_that_a_table_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let Ok(table) = fs::read_to_string(root.join("docs/rfc.md")) else { return };
     let functions: BTreeSet<_> = sources(root).iter().flat_map(|(_, text)| functions(text)).collect();
-    let missing: Vec<_> = named_tests(&table).filter(|name| !functions.contains(*name)).collect();
-    assert!(missing.is_empty(), "docs/rfc.md names tests that do not exist: {missing:?}");
+    for table in ["docs/rfc.md", "docs/edge-cases.md"] {
+        let text = fs::read_to_string(root.join(table)).expect(table);
+        assert!(named_tests(&text).count() > 50, "{table} names its tests as `test: name`");
+        let missing: Vec<_> = named_tests(&text).filter(|name| !functions.contains(*name)).collect();
+        assert!(missing.is_empty(), "{table} names tests that do not exist: {missing:?}");
+    }
+}
+
+#[test]
+fn every_edge_case_of_the_first_seven_chapters_has_its_line_and_its_test() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/edge-cases.md");
+    let page = fs::read_to_string(page).expect("docs/edge-cases.md");
+    for (chapter, last) in [(1, 13), (2, 8), (3, 9), (4, 9), (5, 10), (6, 14), (7, 7)] {
+        for item in 1..=last {
+            let begin = format!("| {chapter}.{item} |");
+            let lines: Vec<_> = page.lines().filter(|line| line.starts_with(&begin)).collect();
+            assert!(lines.len() == 1 && named_tests(lines[0]).next().is_some(), "{begin} {lines:?}");
+        }
+    }
 }
 
 /// Every Rust file of `src/` and `tests/`: its path from the root, and its text.

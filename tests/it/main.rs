@@ -9,20 +9,29 @@
 
 mod support;
 
+mod anchors;
 mod authentication;
 mod binding;
 mod clients;
 mod commands;
 mod discovery;
 mod durability;
+mod edge_cases;
+mod evidence;
+mod explain;
 mod hostile;
 mod house;
 mod introspect;
+mod limbo;
 mod limits;
+mod ocsp;
 mod openssl_certificates;
+mod radar;
 mod reload;
+mod revocation;
 mod revoke;
 mod rotation;
+mod standing;
 mod store_contract;
 mod tls;
 mod token;

@@ -42,7 +42,7 @@ pub(crate) fn certificate(
 }
 
 /// Runs one line of a tutorial.
-fn openssl(setup: &Setup, line: &str) {
+pub(crate) fn openssl(setup: &Setup, line: &str) {
     let output = Command::new("openssl").args(line.split(' ')).current_dir(setup.directory.path()).output();
     let output = output.expect("the openssl program is installed");
     assert!(output.status.success(), "openssl {line}: {}", String::from_utf8_lossy(&output.stderr));

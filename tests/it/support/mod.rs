@@ -2,9 +2,12 @@
 //! in its own, and a client that can misbehave.
 
 pub(crate) mod client;
+pub(crate) mod crl;
 pub(crate) mod pki;
 pub(crate) mod program;
+pub(crate) mod responder;
 pub(crate) mod server;
+pub(crate) mod web;
 
 pub(crate) use client::{Connection, Response, TlsVersion};
 pub(crate) use pki::{Pki, Shown};

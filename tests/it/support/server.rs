@@ -34,6 +34,8 @@ pub(crate) struct Setup {
     pub(crate) listener: String,
     /// What follows the name of the anchor set's file.
     pub(crate) anchors: String,
+    /// What the gateway shows, if it is not a certificate of the corp CA with its name.
+    pub(crate) gateway: Option<Shown>,
 }
 
 /// A server at work on a [`Setup`].
@@ -60,6 +62,7 @@ impl Setup {
             tls: String::new(),
             listener: String::new(),
             anchors: String::new(),
+            gateway: None,
         };
         fs::create_dir(setup.path("clients.d")).unwrap();
         setup.write("corp.pem", setup.pki.corp.identity().certificate_pem());
@@ -70,6 +73,21 @@ impl Setup {
             "tls_client_auth_san_dns: gateway.example.com\ngrant_types: []\nintrospection: {{ resources: [{API}] }}\n"
         ));
         setup
+    }
+
+    /// With a gateway that is no client of the corp CA, so that it can introspect whatever becomes of that.
+    pub(crate) fn with_pinned_gateway(mut self) -> Self {
+        let gateway = self.pki.client("gateway.example.com");
+        self.write("clients.d/gateway.der", &gateway.chain[0]);
+        self.write(
+            "clients.d/gateway.yaml",
+            format!(
+                "client_id: gateway\ntoken_endpoint_auth_method: self_signed_tls_client_auth\n\
+                 certificates: [gateway.der]\ngrant_types: []\nintrospection: {{ resources: [{API}] }}\n"
+            ),
+        );
+        self.gateway = Some(gateway);
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -173,7 +191,8 @@ impl Server {
 
     /// What the gateway hears of a token, with more parameters.
     pub(crate) fn introspect(&self, token: &str, more: &[(&str, &str)]) -> Response {
-        let gateway = self.setup.pki.client("gateway.example.com");
+        let by_name = || self.setup.pki.client("gateway.example.com");
+        let gateway = self.setup.gateway.clone().unwrap_or_else(by_name);
         let mut form = vec![("client_id", "gateway"), ("token", token)];
         form.extend_from_slice(more);
         self.connect(Some(&gateway)).post("/introspect", &form).unwrap()
@@ -240,9 +259,9 @@ impl Drop for Stopping {
 
 /// Waits until something holds; for what another thread does in its own time.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = std::time::Instant::now() + Duration::from_secs(10);
+    let end = std::time::Instant::now() + Duration::from_secs(30);
     while !holds() {
-        assert!(std::time::Instant::now() < end, "not within ten seconds: {what}");
+        assert!(std::time::Instant::now() < end, "not within thirty seconds: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
