@@ -308,7 +308,8 @@ fn roots(anchors: &[Vec<u8>]) -> Outcome<RootCertStore> {
 fn in_memory(site: &Site) -> Outcome<()> {
     let now = SystemClock.now();
     let config = config(site.directory.path())?;
-    let world = World::load(&config, now).map_err(|problems| format!("{problems:#?}"))?.authenticator;
+    let (world, _) = World::start(&config, now).map_err(|problems| format!("{problems:#?}"))?;
+    let world = world.authenticator;
     let octets = vec![site.client.certificate_der().to_vec()];
     let certificate = PresentedCertificate { chain: Chain::parse(&octets, 1)?, via: Via::Handshake };
     let presented = Presented::Certificate(Arc::new(certificate));
