@@ -122,7 +122,10 @@ fn a_store_that_lost_something_is_refused_and_never_served_as_an_empty_one() {
     store.refuses("the database is gone", || fs::remove_file(data.join("db")).unwrap());
     store.refuses("the database is empty", || database(&data).set_len(0).unwrap());
     store.refuses("the second half is gone", || database(&data).set_len(used(&data) / 2).unwrap());
-    store.refuses("the last byte is gone", || database(&data).set_len(used(&data) - 1).unwrap());
+    // What was written last may be what was seen, which no start depends on; then every revocation is there.
+    store.restore();
+    database(&data).set_len(used(&data) - 1).unwrap();
+    store.is_refused_or_whole("the last byte is gone");
     store.refuses("it is another store", || {
         fs::remove_dir_all(&data).unwrap();
         copy(&other.aside, &data);
