@@ -5,7 +5,9 @@
 //! ([`OcspCache::due`]), so that a request meets a responder only for a certificate that was not seen lately;
 //! and failures are kept for 10 s and, while they go on, for up to 60 s, so that a responder that is out of order
 //! costs few requests their patience. A newer answer replaces an older one and never the other way; `revoked` holds
-//! until a newer answer says `good`, whatever its `nextUpdate` and whatever fails in between.
+//! until a newer answer says `good`, whatever its `nextUpdate` and whatever fails in between. An issuer may renew its
+//! certificate and keep its key: what is known stays known, and the certificate that a path showed last anchors the next
+//! answer, because one that has ended vouches for no delegate.
 //!
 //! `request` and `response` have the protocol, `signer` who may sign. Whether `unknown` is good enough is left to
 //! the policy of the anchor set, when to ask to whoever calls. URLs in certificates are never looked at.
@@ -97,17 +99,17 @@ pub struct OcspCache {
 type Key = [u8; 32];
 
 impl OcspCache {
-    /// What is known now. A look-up, no I/O.
+    /// What is known now. A look-up, no I/O. The answer is renewed with this certificate of the issuer from here on.
     pub fn status(
         &self,
         responder: &Url,
         certificate: &Certificate,
-        issuer: &Certificate,
+        issuer: &Arc<Certificate>,
         now: Timestamp,
     ) -> OcspStatus {
         let entry = self.find(&key(responder, certificate, issuer));
         let known = match &entry {
-            Some(entry) => entry.status(now),
+            Some(entry) => entry.status(issuer, now),
             None => OcspStatus::Unknown {
                 why: format!("OCSP responder {responder}: it was not asked yet"),
                 askable: true,
@@ -141,8 +143,8 @@ impl OcspCache {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let due =
             entries.values().filter(|entry| entry.was_used_since(now.minus(IN_USE)) && entry.is_due(now));
-        let due = due.filter(|entry| self.slowness(&entry.question.responder, now).is_none());
-        due.map(|entry| entry.question.clone()).collect()
+        let due = due.filter(|entry| self.slowness(&entry.responder, now).is_none());
+        due.map(|entry| entry.question()).collect()
     }
 
     /// What is wrong with responders at the moment, one sentence each, for `/readyz`.
@@ -156,7 +158,7 @@ impl OcspCache {
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         for entry in entries.values().filter(|entry| entry.was_used_since(now.minus(IN_USE))) {
             if let Some(why) = entry.trouble() {
-                *found.entry((entry.question.responder.to_string(), why)).or_default() += 1;
+                *found.entry((entry.responder.to_string(), why)).or_default() += 1;
             }
         }
         let sentence = |((responder, why), certificates): ((String, String), usize)| match certificates {
@@ -204,10 +206,11 @@ impl OcspCache {
         self.entries.read().unwrap_or_else(PoisonError::into_inner).get(key).map(Arc::clone)
     }
 
-    /// The entry of a question, made if need be.
+    /// The entry of a question, made if need be; from here on it is asked about with the issuer certificate of this one.
     fn entry(&self, question: &Question, now: Timestamp) -> Arc<Entry> {
         let key = key(&question.responder, &question.certificate, &question.issuer);
         if let Some(entry) = self.find(&key) {
+            entry.go_by(&question.issuer, now);
             return entry;
         }
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
@@ -215,7 +218,7 @@ impl OcspCache {
             let least = entries.iter().min_by_key(|(_, entry)| entry.worth()).map(|(key, _)| *key);
             least.and_then(|least| entries.remove(&least));
         }
-        Arc::clone(entries.entry(key).or_insert_with(|| Arc::new(Entry::new(question.clone(), now))))
+        Arc::clone(entries.entry(key).or_insert_with(|| Arc::new(Entry::new(question, now))))
     }
 
     fn slow(&self) -> MutexGuard<'_, HashMap<Url, Failure>> {

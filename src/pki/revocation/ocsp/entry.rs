@@ -1,12 +1,15 @@
 //! What is known of one certificate: the newest answer, what failed since, and when somebody last cared.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use url::Url;
 
 use super::response::{Answer, CertStatus, SKEW};
 use super::{OcspStatus, Question};
 use crate::clock::Timestamp;
+use crate::pki::certificate::Certificate;
 
 /// How long the first failure is kept; each one after it twice as long, up to [`LONGEST_BACK_OFF`].
 const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
@@ -21,7 +24,8 @@ const OPEN_ENDED_RENEWAL: Duration = Duration::from_secs(30);
 /// One certificate and what its responder said of it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) question: Question,
+    pub(super) responder: Url,
+    certificate: Arc<Certificate>,
     /// Held while the responder is asked, so that it is asked once.
     exchange: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -29,8 +33,10 @@ pub(super) struct Entry {
     used: AtomicI64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    /// The certificate of the issuer that was shown last: of one key there may be several, one after another.
+    issuer: Arc<Certificate>,
     answer: Option<Kept>,
     /// Since the answer, if there is one.
     failure: Option<Failure>,
@@ -72,19 +78,36 @@ impl Failure {
 }
 
 impl Entry {
-    pub(super) fn new(question: Question, now: Timestamp) -> Self {
+    pub(super) fn new(question: &Question, now: Timestamp) -> Self {
+        let issuer = Arc::clone(&question.issuer);
         Self {
-            question,
+            responder: question.responder.clone(),
+            certificate: Arc::clone(&question.certificate),
             exchange: tokio::sync::Mutex::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State { issuer, answer: None, failure: None, exchanges: 0 }),
             used: AtomicI64::new(now.as_unix()),
         }
     }
 
-    /// What is known, for somebody who needs it.
-    pub(super) fn status(&self, now: Timestamp) -> OcspStatus {
+    /// To be asked again.
+    pub(super) fn question(&self) -> Question {
+        Question {
+            responder: self.responder.clone(),
+            certificate: Arc::clone(&self.certificate),
+            issuer: Arc::clone(&self.state().issuer),
+        }
+    }
+
+    /// From here on the issuer is who this certificate, of the same key, says.
+    pub(super) fn go_by(&self, issuer: &Arc<Certificate>, now: Timestamp) {
+        self.state().go_by(issuer, now);
+    }
+
+    /// What is known, for somebody who needs it and whose path has this issuer.
+    pub(super) fn status(&self, issuer: &Arc<Certificate>, now: Timestamp) -> OcspStatus {
         self.used.store(now.as_unix(), Ordering::Relaxed);
-        let state = self.state();
+        let mut state = self.state();
+        state.go_by(issuer, now);
         match &state.answer {
             Some(Kept { answer: Answer { status: CertStatus::Revoked { at, reason }, .. }, .. }) => {
                 return OcspStatus::Revoked { at: *at, reason: reason.map(str::to_owned) };
@@ -100,7 +123,7 @@ impl Entry {
             (None, Some(Kept { answer, .. })) => format!("its last answer held until {}", answer.until),
             (None, None) => "it was not asked yet".to_owned(),
         };
-        OcspStatus::Unknown { why: format!("OCSP responder {}: {why}", self.question.responder), askable }
+        OcspStatus::Unknown { why: format!("OCSP responder {}: {why}", self.responder), askable }
     }
 
     pub(super) fn was_used_since(&self, then: Timestamp) -> bool {
@@ -160,6 +183,19 @@ impl Entry {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A failure with a certificate that has ended by now says nothing about another one.
+    fn go_by(&mut self, issuer: &Arc<Certificate>, now: Timestamp) {
+        if self.issuer.thumbprint() == issuer.thumbprint() {
+            return;
+        }
+        let before = std::mem::replace(&mut self.issuer, Arc::clone(issuer));
+        if before.not_after() < now {
+            self.failure = None;
+        }
     }
 }
 

@@ -85,7 +85,7 @@ async fn an_answer_is_kept_for_its_responder_issuer_and_serial_number_alone() {
     session.hear_signed(session.good(NOW), NOW).await;
     let Question { responder, certificate, issuer } = &session.question;
     let elsewhere: Url = "http://other.example.com/".parse().unwrap();
-    let twin = Person::ca("Corp CA", NOW).certificate();
+    let twin = Arc::new(Person::ca("Corp CA", NOW).certificate());
     let sibling = people::named("billing", NOW).serial(0x1235).issued_by(&session.case.ca).certificate();
     let renewed = people::named("billing", NOW).serial(0x1234).issued_by(&session.case.ca).certificate();
     let status = |responder, certificate, issuer| session.cache.status(responder, certificate, issuer, NOW);
@@ -268,6 +268,69 @@ async fn answers_that_nobody_used_for_an_hour_are_not_due() {
     assert!(session.cache.due(later(3601)).is_empty());
     session.status(later(3601));
     assert_eq!(session.cache.due(later(3601)).len(), 1);
+}
+
+/// A CA whose certificate ends after an hour, its next one of the same key, and a delegate of that key.
+fn renewed(session: &Session) -> (Question, Person) {
+    let ca = Person::ca_with("Corp CA", session.case.ca.key.clone(), later(3000));
+    let question = Question { issuer: Arc::new(ca.certificate()), ..session.question.clone() };
+    let delegate = people::delegate("Responder", NOW).valid(NOW.minus(HOUR), NOW.plus(HOUR * 24));
+    (question, delegate.issued_by(&ca))
+}
+
+fn anchors(due: &[Question]) -> Vec<crate::pki::certificate::Thumbprint> {
+    due.iter().map(|question| question.issuer.thumbprint()).collect()
+}
+
+#[tokio::test]
+async fn an_answer_is_renewed_with_the_issuer_certificate_that_was_shown_last() {
+    let session = Session::new();
+    let (next, delegate) = renewed(&session);
+    let answer = |at| {
+        let forged = Forged { certificates: vec![delegate.der()], ..session.good(at) };
+        forged.signed_by(&delegate)
+    };
+    session.hear(Ok(answer(later(3500))), later(3500)).await;
+    // one key, one entry: a path with the renewed certificate finds what is known
+    let status = |at| session.cache.status(&next.responder, &next.certificate, &next.issuer, at);
+    assert_eq!(status(later(3550)), OcspStatus::Good { until: later(4100) });
+    // the first certificate has ended
+    let due = session.cache.due(later(3900));
+    assert_eq!(anchors(&due), [next.issuer.thumbprint()]);
+    session.cache.ask_by(&due[0], later(3900), |_| async { Ok(answer(later(3900))) }).await;
+    assert_eq!(status(later(3900)), OcspStatus::Good { until: later(4500) });
+    assert!(session.cache.troubles(later(3900)).is_empty());
+}
+
+#[tokio::test]
+async fn a_question_with_another_certificate_of_the_issuer_is_the_one_to_repeat() {
+    let session = Session::new();
+    session.hear_signed(session.good(NOW), NOW).await;
+    assert_eq!(anchors(&session.cache.due(later(300))), [session.question.issuer.thumbprint()]);
+    let (next, _) = renewed(&session);
+    session.cache.ask_by(&next, later(300), |_| async { refused() }).await;
+    assert_eq!(anchors(&session.cache.due(later(310))), [next.issuer.thumbprint()]);
+}
+
+#[tokio::test]
+async fn what_failed_with_an_issuer_certificate_that_has_ended_is_asked_again_at_once() {
+    let session = Session::new();
+    let (next, delegate) = renewed(&session);
+    let ended = later(3601);
+    let answer = Forged { certificates: vec![delegate.der()], ..session.good(ended) }.signed_by(&delegate);
+    session.hear(Ok(answer.clone()), ended).await;
+    assert_unknown(&session.status(ended), "may not do so for this issuer", false);
+    let status = || session.cache.status(&next.responder, &next.certificate, &next.issuer, ended);
+    assert_unknown(&status(), "not asked", true);
+    session.cache.ask_by(&next, ended, |_| async { Ok(answer) }).await;
+    assert!(matches!(status(), OcspStatus::Good { .. }));
+
+    // a certificate that still holds is no reason to trouble a responder that fails
+    let session = Session::new();
+    let (next, _) = renewed(&session);
+    session.hear(refused(), NOW).await;
+    let status = session.cache.status(&next.responder, &next.certificate, &next.issuer, NOW);
+    assert_unknown(&status, "connection refused", false);
 }
 
 #[tokio::test]
