@@ -6,6 +6,10 @@
 //! reads the octets, `extensions` what a list says about itself, `signer` whether its issuer made it; OpenSSL is
 //! never given a list (with 100,000 entries it takes milliseconds for each path). Where lists come from is left to
 //! `sources`, what an unknown status means to [`super::Revocation`].
+//!
+//! All that grows with a list is done when it is offered, and without a lock: it is read, and what is signed becomes a
+//! digest. So a list that waits for its issuer costs the request that shows the issuer one check of a signature; where
+//! the algorithm takes no digest (Ed25519, Ed448), a list of more than 1 MiB does not wait but is refused.
 
 mod extensions;
 mod issuers;
@@ -17,7 +21,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::issuers::{Aside, Issuers, Verified};
 use self::list::List;
-use self::signer::Mismatch;
+use self::signer::{Mismatch, Seal};
 use crate::clock::Timestamp;
 use crate::pki::certificate::Certificate;
 use crate::pki::files::{self, FileError};
@@ -173,7 +177,7 @@ impl Crls {
 
     /// Reads every list in `bytes` (DER, or PEM blocks), verifies it against those of `issuers` (anchors and
     /// intermediates of the set) that bear its issuer's name, and takes it in if it is not older than the one there.
-    /// A list whose issuer is not among them is kept aside until a path shows the issuer. An expired one is taken (and
+    /// A list whose issuer is not among them is kept aside until a path shows the issuer (the module says which is not). An expired one is taken (and
     /// answers "unknown"). Any error leaves everything as it was.
     ///
     /// Of two lists with one number the later thisUpdate counts, and then the one that revokes more. The summaries are
@@ -196,7 +200,7 @@ impl Crls {
         let known = self.read().certificates();
         let mut offered = Vec::with_capacity(ders.len());
         for der in ders {
-            offered.push(judge(der, issuers, &known, now)?);
+            offered.push(judge(&der, issuers, &known, now)?);
         }
         self.write().take(&offered)
     }
@@ -206,8 +210,8 @@ impl Crls {
         self.read().summaries()
     }
 
-    /// What is known of `certificate`, which `issuer` issued. A look-up: only a list that was kept aside for this
-    /// issuer is verified here, once.
+    /// What is known of `certificate`, which `issuer` issued. A look-up: of a list that was kept aside for this issuer
+    /// only the signature is verified here, once.
     ///
     /// A list holds up to and including `nextUpdate` (RFC 5280 §6.3.3 (a): "after"). What an older list revoked stays
     /// revoked when the list has run out, because nothing but a newer list takes that back; only a hold, which can be
@@ -257,14 +261,9 @@ impl Crls {
         }
         drop(issuers);
         for aside in waiting {
-            // whoever comes while this verifies waits here, and then finds the work done
-            let mut tried = aside.tried();
-            if tried.contains(&issuer.key_hash()) {
-                continue;
-            }
-            tried.push(issuer.key_hash());
-            if let Ok(list) = aside.verify(issuer) {
-                self.write().adopt(&aside, &Verified::new(Arc::clone(issuer), list));
+            // without a lock: if several find the issuer at once, each verifies, which is less than a wait
+            if let Some(verified) = aside.verify(issuer) {
+                self.write().adopt(&aside, &verified);
             }
         }
         self.read()
@@ -301,18 +300,19 @@ enum Offered {
 }
 
 fn judge(
-    der: Vec<u8>,
+    der: &[u8],
     issuers: &[Certificate],
     known: &[Arc<Certificate>],
     now: Timestamp,
 ) -> Result<Offered, CrlError> {
-    let (list, signed) = list::parse(&der)?;
+    let (list, signed) = list::parse(der)?;
     if list.this_update > now {
         return Err(CrlError::Future(list.this_update));
     }
+    let (list, seal) = (Arc::new(list), Seal::of(&signed)?);
     let mut fault = None;
     for candidate in issuers {
-        match signer::verify(&list, &signed, candidate) {
+        match signer::verify(&list, &seal, candidate) {
             Ok(()) => return Ok(Offered::Verified(Verified::by(candidate, known, list))),
             Err(Mismatch::AnotherIssuer) => {}
             Err(Mismatch::Fault(what)) => fault = Some(what),
@@ -320,13 +320,13 @@ fn judge(
     }
     // those of other sets, or that only clients send, may sign it; that one of their name did not is no fault
     for candidate in known {
-        if signer::verify(&list, &signed, candidate).is_ok() {
+        if signer::verify(&list, &seal, candidate).is_ok() {
             return Ok(Offered::Verified(Verified::new(Arc::clone(candidate), list)));
         }
     }
     match fault {
         Some(what) => Err(CrlError::Forged(what)),
-        None => Ok(Offered::Aside(Arc::new(Aside::new(der, &list)))),
+        None => Ok(Offered::Aside(Arc::new(Aside::new(list, seal, der.len())?))),
     }
 }
 

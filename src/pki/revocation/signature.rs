@@ -1,10 +1,13 @@
 //! A signature over octets as received, for lists and for responses: OpenSSL verifies it, by the algorithms that path
 //! validation accepts at its security level and no others. So there is no MD5 and no SHA-1, neither by name nor as a
-//! default of RSASSA-PSS. Whose key it has to be, and what is signed, is left to the two.
+//! default of RSASSA-PSS. What is signed is read once ([`Algorithm::message`]), so that to try one more key costs the same
+//! for one octet as for 64 MiB of them. Whose key it has to be, and what is signed, is left to the two.
 
 use openssl::error::ErrorStack;
-use openssl::hash::MessageDigest;
+use openssl::hash::{MessageDigest, hash};
+use openssl::md::Md;
 use openssl::pkey::{Id, PKey};
+use openssl::pkey_ctx::PkeyCtx;
 use openssl::rsa::Padding;
 use openssl::sign::{RsaPssSaltlen, Verifier};
 
@@ -19,6 +22,15 @@ pub(super) struct Algorithm {
     keys: &'static [Id],
     /// The length of the salt, for RSASSA-PSS.
     salt: Option<i32>,
+}
+
+/// What is signed, as far as a key needs it.
+#[derive(Eq, PartialEq)]
+pub(super) enum Message {
+    /// Of the digest of the algorithm.
+    Digest(Box<[u8]>),
+    /// All of it, because the algorithm brings its own digest and reads more than once (RFC 8032 §5.1.7).
+    Whole(Box<[u8]>),
 }
 
 impl Algorithm {
@@ -54,27 +66,46 @@ impl Algorithm {
         Ok(Self { digest, keys, salt: None })
     }
 
-    /// Whether the key of `signer` made `signature` over `data`.
-    pub(super) fn verifies(&self, signer: &Certificate, signature: &[u8], data: &[u8]) -> bool {
-        let holds = self.try_verify(signer.public_key(), signature, data);
+    /// Reads all of `data`, whatever its length; whoever knows the key can come later.
+    pub(super) fn message(&self, data: &[u8]) -> Message {
+        match self.digest.map(|digest| hash(digest, data)) {
+            Some(Ok(digest)) => Message::Digest((*digest).into()),
+            // without memory for a digest nothing verifies, and of an empty one neither
+            Some(Err(_)) => Message::Digest(Box::default()),
+            None => Message::Whole(data.into()),
+        }
+    }
+
+    /// Whether the key of `signer` made `signature` over `message`, which this algorithm has read.
+    pub(super) fn verifies(&self, signer: &Certificate, signature: &[u8], message: &Message) -> bool {
+        let holds = self.try_verify(signer.public_key(), signature, message);
         drop(ErrorStack::get());
         holds.unwrap_or(false)
     }
 
-    fn try_verify(&self, public_key: &[u8], signature: &[u8], data: &[u8]) -> Result<bool, ErrorStack> {
+    fn try_verify(&self, public_key: &[u8], signature: &[u8], message: &Message) -> Result<bool, ErrorStack> {
         let key = PKey::public_key_from_der(public_key)?;
         if !self.keys.contains(&key.id()) {
             return Ok(false);
         }
-        let mut verifier = match self.digest {
-            Some(digest) => Verifier::new(digest, &key)?,
-            None => Verifier::new_without_digest(&key)?,
-        };
-        if let Some(salt) = self.salt {
-            verifier.set_rsa_padding(Padding::PKCS1_PSS)?;
-            verifier.set_rsa_pss_saltlen(RsaPssSaltlen::custom(salt))?;
+        match (self.digest, message) {
+            (Some(digest), Message::Digest(octets)) => {
+                let Some(digest) = Md::from_nid(digest.type_()) else { return Ok(false) };
+                let mut context = PkeyCtx::new(&key)?;
+                context.verify_init()?;
+                if let Some(salt) = self.salt {
+                    context.set_rsa_padding(Padding::PKCS1_PSS)?;
+                    context.set_rsa_pss_saltlen(RsaPssSaltlen::custom(salt))?;
+                }
+                // after this only octets of its length are a digest
+                context.set_signature_md(digest)?;
+                context.verify(octets, signature)
+            }
+            (None, Message::Whole(data)) => {
+                Verifier::new_without_digest(&key)?.verify_oneshot(signature, data)
+            }
+            _ => Ok(false),
         }
-        verifier.verify_oneshot(signature, data)
     }
 }
 

@@ -1,17 +1,23 @@
 //! The lists in force, by the key of their issuer, and those that wait for their issuer to be seen.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::list::{self, List};
-use super::signer::{self, Mismatch};
+use super::list::List;
+use super::signer::{self, Seal};
 use super::{CrlError, CrlSummary, Offered};
 use crate::pki::certificate::Certificate;
-use crate::pki::name::DistinguishedName;
 
 /// The most lists that wait, and the most octets of them: plain http brings what strangers on the way put there.
 const MAX_ASIDE: usize = 64;
 const MAX_ASIDE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The most octets that each key has to read anew (Ed25519, Ed448) of a list that waits.
+const MAX_WHOLE_BYTES: usize = 1024 * 1024;
+
+/// How many keys a list that waits remembers not to be of. The oldest is forgotten, so that no number of namesakes
+/// keeps the list from its issuer; one that is forgotten costs a check of a signature, as each certificate of a path does.
+const MAX_TRIED: usize = 16;
 
 /// Everything that is known.
 #[derive(Default)]
@@ -37,12 +43,12 @@ pub(super) struct Verified {
 }
 
 impl Verified {
-    pub(super) fn new(issuer: Arc<Certificate>, list: List) -> Self {
-        Self { key: issuer.key_hash(), issuer, list: Arc::new(list) }
+    pub(super) fn new(issuer: Arc<Certificate>, list: Arc<List>) -> Self {
+        Self { key: issuer.key_hash(), issuer, list }
     }
 
     /// `issuer` as it is shared in `known`, or a copy.
-    pub(super) fn by(issuer: &Certificate, known: &[Arc<Certificate>], list: List) -> Self {
+    pub(super) fn by(issuer: &Certificate, known: &[Arc<Certificate>], list: Arc<List>) -> Self {
         let shared = known.iter().find(|known| known.thumbprint() == issuer.thumbprint());
         let copy = || Certificate::parse(issuer.der()).expect("it was parsed from these octets before");
         Self::new(shared.map_or_else(|| Arc::new(copy()), Arc::clone), list)
@@ -54,38 +60,57 @@ impl Verified {
     }
 }
 
-/// A list whose issuer has not been seen.
+/// A list whose issuer has not been seen: read, but for who signed it.
 pub(super) struct Aside {
-    der: Vec<u8>,
-    issuer: DistinguishedName,
+    list: Arc<List>,
+    seal: Seal,
     summary: CrlSummary,
-    /// Keys of issuers of its name that did not sign it, or may not.
-    tried: Mutex<Vec<[u8; 32]>>,
+    /// Of the list as it came, and of what is kept of it to be verified.
+    octets: usize,
+    /// Keys of issuers of its name that did not sign it, or may not; the oldest first.
+    tried: Mutex<VecDeque<[u8; 32]>>,
 }
 
 impl Aside {
-    pub(super) fn new(der: Vec<u8>, list: &List) -> Self {
-        Self { der, issuer: list.issuer.clone(), summary: list.summary(None), tried: Mutex::default() }
-    }
-
-    /// To be held while one more is tried.
-    pub(super) fn tried(&self) -> MutexGuard<'_, Vec<[u8; 32]>> {
-        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Never blocks, because whoever tries needs the lock that the caller holds. One that is being tried is waiting.
-    fn may_wait_for(&self, issuer: &Certificate) -> bool {
-        match self.tried.try_lock() {
-            Ok(tried) => !tried.contains(&issuer.key_hash()),
-            Err(TryLockError::Poisoned(tried)) => !tried.into_inner().contains(&issuer.key_hash()),
-            Err(TryLockError::WouldBlock) => true,
+    /// Refuses what could not be verified within a request.
+    pub(super) fn new(list: Arc<List>, seal: Seal, octets: usize) -> Result<Self, CrlError> {
+        if seal.octets() > MAX_WHOLE_BYTES {
+            return Err(CrlError::Unsupported(format!(
+                "it is larger than 1 MiB, of a kind of signature that is verified over all of it, and no CA that is \
+                 known here is its issuer {}: name the CA in `intermediates`",
+                list.issuer
+            )));
         }
+        let octets = octets + seal.octets();
+        Ok(Self { summary: list.summary(None), list, seal, octets, tried: Mutex::default() })
     }
 
-    /// Whether this issuer signed it; gives the list.
-    pub(super) fn verify(&self, issuer: &Certificate) -> Result<List, Mismatch> {
-        let (list, signed) = list::parse(&self.der).map_err(|error| Mismatch::Fault(error.to_string()))?;
-        signer::verify(&list, &signed, issuer).map(|()| list)
+    /// The list, if this issuer signed it; else the issuer is remembered. One check of a signature, and no lock.
+    pub(super) fn verify(&self, issuer: &Arc<Certificate>) -> Option<Verified> {
+        if signer::verify(&self.list, &self.seal, issuer).is_err() {
+            self.give_up(issuer.key_hash());
+            return None;
+        }
+        Some(Verified::new(Arc::clone(issuer), Arc::clone(&self.list)))
+    }
+
+    fn give_up(&self, key: [u8; 32]) {
+        let mut tried = self.tried();
+        if tried.contains(&key) {
+            return;
+        }
+        if tried.len() >= MAX_TRIED {
+            tried.pop_front();
+        }
+        tried.push_back(key);
+    }
+
+    fn may_wait_for(&self, issuer: &Certificate) -> bool {
+        self.list.issuer == *issuer.subject() && !self.tried().contains(&issuer.key_hash())
+    }
+
+    fn tried(&self) -> MutexGuard<'_, VecDeque<[u8; 32]>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,8 +127,7 @@ impl Issuers {
 
     /// The lists aside that bear this issuer's name and were not yet tried with its key.
     pub(super) fn waiting_for(&self, issuer: &Certificate) -> Vec<Arc<Aside>> {
-        let untried = |aside: &&Arc<Aside>| aside.issuer == *issuer.subject() && aside.may_wait_for(issuer);
-        self.aside.iter().filter(untried).map(Arc::clone).collect()
+        self.aside.iter().filter(|aside| aside.may_wait_for(issuer)).map(Arc::clone).collect()
     }
 
     /// For people.
@@ -112,7 +136,7 @@ impl Issuers {
         if !self.lists_of(issuer).is_empty() {
             return format!("no CRL of {name} covers this certificate");
         }
-        if self.aside.iter().any(|aside| aside.issuer == *name) {
+        if self.aside.iter().any(|aside| aside.list.issuer == *name) {
             return format!("there is a CRL of a {name}, signed with another key than this issuer's");
         }
         format!("there is no CRL of {name}")
@@ -176,7 +200,7 @@ impl Issuers {
     }
 
     fn keep_aside(&mut self, aside: &Arc<Aside>) {
-        if self.aside.iter().any(|other| other.der == aside.der) {
+        if self.aside.iter().any(|other| other.seal.is_that_of(&aside.seal)) {
             return;
         }
         self.aside.push(Arc::clone(aside));
@@ -186,7 +210,7 @@ impl Issuers {
     }
 
     fn octets_aside(&self) -> usize {
-        self.aside.iter().map(|aside| aside.der.len()).sum()
+        self.aside.iter().map(|aside| aside.octets).sum()
     }
 
     fn summary(&self, offered: &Offered) -> Option<CrlSummary> {

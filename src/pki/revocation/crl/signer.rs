@@ -4,10 +4,11 @@
 use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use super::CrlError;
 use super::extensions::subject_key_identifier;
 use super::list::{List, Signed};
 use crate::pki::certificate::Certificate;
-use crate::pki::revocation::signature::Algorithm;
+use crate::pki::revocation::signature::{Algorithm, Message};
 use crate::pki::trust::key_fault;
 
 /// Why a list is not this issuer's.
@@ -19,8 +20,40 @@ pub(super) enum Mismatch {
     Fault(String),
 }
 
-/// Whether `issuer` signed the list and may.
-pub(super) fn verify(list: &List, signed: &Signed<'_>, issuer: &Certificate) -> Result<(), Mismatch> {
+/// The signature of a list and what it is over, read once, so that the list itself need not be kept to be verified.
+pub(super) struct Seal {
+    algorithm: Algorithm,
+    message: Message,
+    /// The content of the BIT STRING.
+    signature: Box<[u8]>,
+}
+
+impl Seal {
+    /// Reads all that is signed.
+    pub(super) fn of(signed: &Signed<'_>) -> Result<Self, CrlError> {
+        let algorithm = Algorithm::read(signed.algorithm).map_err(|algorithm| {
+            CrlError::Forged(format!("it is signed by an algorithm that is not trusted: {algorithm}"))
+        })?;
+        let message = algorithm.message(signed.tbs);
+        Ok(Self { algorithm, message, signature: signed.signature.into() })
+    }
+
+    /// How many octets of what is signed each key has to read: none where there is a digest.
+    pub(super) fn octets(&self) -> usize {
+        match &self.message {
+            Message::Digest(_) => 0,
+            Message::Whole(data) => data.len(),
+        }
+    }
+
+    /// One signature over one thing.
+    pub(super) fn is_that_of(&self, other: &Self) -> bool {
+        self.message == other.message && self.signature == other.signature
+    }
+}
+
+/// Whether `issuer` signed the list and may: one check of a signature, whatever the length of the list.
+pub(super) fn verify(list: &List, seal: &Seal, issuer: &Certificate) -> Result<(), Mismatch> {
     let name = issuer.subject();
     if list.issuer != *name {
         return Err(Mismatch::AnotherIssuer);
@@ -39,11 +72,8 @@ pub(super) fn verify(list: &List, signed: &Signed<'_>, issuer: &Certificate) -> 
     {
         return fault(format!("the issuer {name}: {what}"));
     }
-    let algorithm = Algorithm::read(signed.algorithm).map_err(|algorithm| {
-        Mismatch::Fault(format!("it is signed by an algorithm that is not trusted: {algorithm}"))
-    })?;
-    match signed.signature.split_first() {
-        Some((0, signature)) if algorithm.verifies(issuer, signature, signed.tbs) => Ok(()),
+    match seal.signature.split_first() {
+        Some((0, signature)) if seal.algorithm.verifies(issuer, signature, &seal.message) => Ok(()),
         _ => fault(format!("its signature does not verify with the key of {name}")),
     }
 }

@@ -5,6 +5,7 @@ mod odd;
 mod scope;
 mod signed;
 mod size;
+mod waiting;
 
 use super::*;
 use crate::pki::workshop::{Authority, CrlTemplate, Identity, RevokedCertificate, Template};
@@ -202,73 +203,6 @@ fn what_a_list_revoked_stays_revoked_when_it_has_run_out_but_a_hold_is_unknown()
     assert_eq!(says(&crls, &superseded, &ca, later), "revoked");
     assert_eq!(says(&crls, &held, &ca, NOW), "revoked", "for the time being is revoked");
     assert_eq!(says(&crls, &held, &ca, later), format!("the CRL of CN=CA ran out on {TO}"));
-}
-
-#[test]
-fn a_list_of_an_issuer_that_only_clients_send_waits_for_it_and_is_verified_then() {
-    let root = authority("root");
-    let issuing = root.intermediate(&template("issuing")).unwrap();
-    let (bad, good) = (leaf(&issuing), leaf(&issuing));
-    let crls = Crls::default();
-    let first = list(&issuing, 1, &[&bad]);
-    let taken = offer(&crls, &first, &[&root]).unwrap();
-    assert_eq!((taken[0].issuer.as_str(), taken[0].issuer_key), ("CN=issuing", None));
-    assert!(offer(&crls, &first, &[&root]).is_ok(), "offered again, it is one list");
-    assert_eq!(crls.summaries().len(), 1);
-    assert_eq!(says(&crls, &bad, &issuing, NOW), "revoked");
-    assert_eq!(says(&crls, &good, &issuing, NOW), "good");
-    let key = certificate(issuing.identity()).key_hash();
-    assert_eq!(crls.summaries()[0].issuer_key, Some(key));
-    // its issuer is known from here on
-    let next = offer(&crls, &list(&issuing, 2, &[&good]), &[&root]).unwrap();
-    assert_eq!(next[0].issuer_key, Some(key));
-    assert_eq!(says(&crls, &good, &issuing, NOW), "revoked");
-}
-
-#[test]
-fn a_waiting_list_of_a_namesake_is_never_adopted() {
-    let (issuing, namesake) = (authority("issuing"), authority("issuing"));
-    let leaf = leaf(&issuing);
-    let nameless = Odd::of(&namesake).der(); // without the key identifier that would tell them apart
-    let crls = knowing(&[list(&namesake, 1, &[]), nameless], &[]);
-    let expected = "there is a CRL of a CN=issuing, signed with another key than this issuer's";
-    for _ in 0..2 {
-        assert_eq!(says(&crls, &leaf, &issuing, NOW), expected);
-    }
-    assert_eq!(crls.summaries().iter().filter(|summary| summary.issuer_key.is_none()).count(), 2);
-    assert_eq!(says(&crls, &leaf, &namesake, NOW), "good", "they still wait for their own");
-}
-
-#[test]
-fn a_namesake_of_another_set_does_not_make_a_list_a_forgery() {
-    let (ca, namesake) = (authority("CA"), authority("CA"));
-    let crls = knowing(&[list(&namesake, 1, &[])], &[&namesake]);
-    let waits = offer(&crls, &Odd::of(&ca).der(), &[]).unwrap();
-    assert_eq!(waits[0].issuer_key, None);
-    assert_eq!(says(&crls, &leaf(&ca), &ca, NOW), "good");
-}
-
-#[test]
-fn what_waits_is_bounded() {
-    let ca = authority("CA");
-    let crls = Crls::default();
-    for number in 0..100 {
-        offer(&crls, &list(&ca, number, &[]), &[]).unwrap();
-    }
-    assert_eq!(crls.summaries().len(), 64);
-    assert_eq!(crls.summaries().last().unwrap().number, "99", "the oldest made room");
-}
-
-#[test]
-fn many_threads_that_show_a_waited_for_issuer_at_once_agree() {
-    let ca = authority("CA");
-    let leaf = leaf(&ca);
-    let crls = knowing(&[list(&ca, 1, &[&leaf])], &[]);
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| assert_eq!(says(&crls, &leaf, &ca, NOW), "revoked"));
-        }
-    });
 }
 
 #[test]

@@ -105,9 +105,10 @@ pub(super) fn check(
     if signed.certificates.len() > MAX_CERTIFICATES {
         return Err(SignerError::TooMany);
     }
+    let message = algorithm.message(signed.data);
     let mut verdict = SignerError::Unknown;
     if responder.is(issuer) {
-        if algorithm.verifies(issuer, signed.signature, signed.data) {
+        if algorithm.verifies(issuer, signed.signature, &message) {
             return Ok(());
         }
         verdict = SignerError::Forged;
@@ -118,7 +119,7 @@ pub(super) fn check(
         if !responder.is(&certificate) || certificate.public_key() == issuer.public_key() {
             continue;
         }
-        if algorithm.verifies(&certificate, signed.signature, signed.data) {
+        if algorithm.verifies(&certificate, signed.signature, &message) {
             let name = certificate.subject().to_string();
             return check_delegate(certificate, issuer, now)
                 .map_err(|why| SignerError::NotAuthorized { name, why });
