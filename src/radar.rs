@@ -6,7 +6,7 @@
 
 pub mod webhook;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,8 +16,10 @@ use serde::Serialize;
 use crate::authn::ClientAuthenticator;
 use crate::clock::Timestamp;
 use crate::oauth::ClientId;
-use crate::pki::{AnchorSet, Certificate};
-use crate::registry::{Client, Credential};
+use crate::pki::revocation::RevocationMode;
+use crate::pki::revocation::crl::CrlSummary;
+use crate::pki::{AnchorSet, Certificate, Thumbprint};
+use crate::registry::{Client, Credential, Pin};
 use crate::store::evidence::{RefusalRecord, Sighting};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -104,10 +106,29 @@ pub struct Notice {
     pub what: String,
 }
 
+/// Of each client the certificate that was first seen last: the one that it uses.
+#[derive(Debug, Default)]
+pub struct Newest(BTreeMap<ClientId, Certificate>);
+
+impl Newest {
+    /// Looks through what was seen, in any order.
+    pub fn of(sightings: impl IntoIterator<Item = Sighting>) -> Self {
+        let mut newest: BTreeMap<ClientId, Sighting> = BTreeMap::new();
+        for sighting in sightings {
+            let known = newest.get(&sighting.client);
+            if known.is_none_or(|known| known.first_seen <= sighting.first_seen) {
+                newest.insert(sighting.client.clone(), sighting);
+            }
+        }
+        let leaf = |sighting: Sighting| Certificate::parse(sighting.chain.first()?).ok();
+        Self(newest.into_iter().filter_map(|(client, sighting)| Some((client, leaf(sighting)?))).collect())
+    }
+}
+
 /// Everything that ends. `servers` are the subjects of the listeners' certificates with their `notAfter`.
 pub fn expiries(
     world: &ClientAuthenticator,
-    sightings: &[Sighting],
+    newest: &Newest,
     servers: impl IntoIterator<Item = (String, Timestamp)>,
 ) -> Vec<Expiry> {
     let mut all = Vec::new();
@@ -126,42 +147,56 @@ pub fn expiries(
             all.push(plain(Kind::Anchor, format!("{name} {}", anchor.subject()), anchor.not_after()));
         }
     }
-    for list in world.revocation().crls().summaries() {
+    for list in lists_that_count(world) {
         let life = list.next_update.since(list.this_update);
         let expiry = plain(Kind::Crl, list.issuer, list.next_update);
         all.push(Expiry { warn_at_most: Some(life / 10), ..expiry });
     }
     for client in world.registry().clients().filter(|client| client.enabled) {
-        let seen: Vec<_> = sightings.iter().filter(|sighting| sighting.client == client.id).collect();
-        all.extend(in_use(client, &seen));
-        all.extend(pins(world, client, &seen));
+        let (pins, seen) = (world.pins(client), newest.0.get(&client.id));
+        all.extend(seen.map(|leaf| in_use(client, leaf, &pins)));
+        all.extend(registered(client, seen, &pins));
     }
     all
 }
 
-/// The certificate that a client uses: of those seen, the one first seen last.
-fn in_use(client: &Client, seen: &[&Sighting]) -> Option<Expiry> {
-    let leaf = newest(seen)?;
-    Some(Expiry {
+/// The lists that clients are judged by: those of a CA in a set that asks for lists. Any other is of a set that is gone,
+/// or waits for an issuer under a name that a stranger chose.
+fn lists_that_count(world: &ClientAuthenticator) -> Vec<CrlSummary> {
+    let mut issuers = BTreeSet::new();
+    for name in world.trust().names() {
+        let policy = world.revocation().policy(name);
+        if policy.is_some_and(|policy| policy.crl && policy.mode != RevocationMode::Off) {
+            let sets = world.trust().set(name).into_iter();
+            let all = sets.flat_map(|set| set.anchors().iter().chain(set.intermediates()));
+            issuers.extend(all.map(Certificate::key_hash));
+        }
+    }
+    let mut lists = world.revocation().crls().summaries();
+    lists.retain(|list| list.issuer_key.is_some_and(|key| issuers.contains(&key)));
+    lists
+}
+
+/// The certificate that a client uses.
+fn in_use(client: &Client, leaf: &Certificate, pins: &BTreeMap<Thumbprint, Pin>) -> Expiry {
+    // What a CA will issue next is not known before it is seen. Of a registered certificate the end is told as that of
+    // the pin; where only its thumbprint is registered, or not even that is known, this is the one place that has it.
+    let is_told_as_pin = pins.get(&leaf.thumbprint()).is_some_and(|pin| pin.certificate.is_some());
+    Expiry {
         kind: Kind::Client,
         name: client.id.to_string(),
         client: Some(client.id.clone()),
         contacts: client.contacts.clone(),
         ends: leaf.not_after(),
         warn_at_most: None,
-        // What a CA will issue next is not known before it is seen; a pin that waits is told of at the pin.
-        successor: match client.credential {
-            Credential::TlsClientAuth { .. } => Successor::None,
-            Credential::SelfSignedTlsClientAuth { .. } => Successor::InUse,
-        },
-    })
+        successor: if is_told_as_pin { Successor::InUse } else { Successor::None },
+    }
 }
 
-fn pins(world: &ClientAuthenticator, client: &Client, seen: &[&Sighting]) -> Vec<Expiry> {
-    let pins = world.pins(client);
+fn registered(client: &Client, seen: Option<&Certificate>, pins: &BTreeMap<Thumbprint, Pin>) -> Vec<Expiry> {
     let known: Vec<_> =
         pins.iter().filter_map(|(thumbprint, pin)| Some((*thumbprint, pin.certificate.as_ref()?))).collect();
-    let last_of_all = newest(seen).map(|leaf| leaf.thumbprint());
+    let last_of_all = seen.map(Certificate::thumbprint);
     let expiry = |(thumbprint, certificate): &(_, &std::sync::Arc<Certificate>)| {
         let later = |(other, another): &&(_, &std::sync::Arc<Certificate>)| {
             other != thumbprint && another.not_after() > certificate.not_after()
@@ -186,16 +221,11 @@ fn pins(world: &ClientAuthenticator, client: &Client, seen: &[&Sighting]) -> Vec
     known.iter().map(expiry).collect()
 }
 
-fn newest(seen: &[&Sighting]) -> Option<Certificate> {
-    let newest = seen.iter().max_by_key(|sighting| sighting.first_seen)?;
-    Certificate::parse(newest.chain.first()?).ok()
-}
-
 /// Clients whose newest certificate was refused because its extended key usage lacks clientAuth: what happens when a
 /// public CA stops issuing it, and noticed here before the one in use ends. `refusals` are newest first.
 pub fn without_client_auth(
     world: &ClientAuthenticator,
-    sightings: &[Sighting],
+    newest: &Newest,
     refusals: &[RefusalRecord],
 ) -> Vec<Notice> {
     let mut notices: BTreeMap<ClientId, Notice> = BTreeMap::new();
@@ -212,8 +242,7 @@ pub fn without_client_auth(
             // Such a certificate cannot be registered, so whose it is cannot be told.
             Credential::SelfSignedTlsClientAuth { .. } => false,
         };
-        let seen: Vec<_> = sightings.iter().filter(|sighting| sighting.client == client.id).collect();
-        let is_newest = newest(&seen).is_none_or(|seen| seen.not_before() < leaf.not_before());
+        let is_newest = newest.0.get(&client.id).is_none_or(|seen| seen.not_before() < leaf.not_before());
         if leaf.allows_client_auth() || !is_theirs || !is_newest {
             continue;
         }
@@ -257,7 +286,8 @@ impl Radar {
             let Some(what) = expiry.warning(warn, now) else { continue };
             let key = (expiry.kind, format!("{} {}", expiry.name, expiry.ends));
             let stage = stage(expiry.ends, now);
-            if self.told.get(&key).is_none_or(|told| stage < *told) {
+            // Two listeners may show one certificate.
+            if !still.contains_key(&key) && self.told.get(&key).is_none_or(|told| stage < *told) {
                 news.push(expiry.notice(what, now));
             }
             still.insert(key, stage);

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use candidate::candidate;
-pub use expiry::shown;
 pub use facts::{Facts, published};
 
 use sha2::{Digest as _, Sha256};

@@ -24,7 +24,7 @@ use rustls::{
     ServerConfig, SignatureScheme,
 };
 
-use crate::pki::certificate::public_key_of;
+use crate::pki::certificate::{Certificate, public_key_of};
 use crate::pki::files::Bundle;
 use crate::reload::Live;
 
@@ -69,6 +69,11 @@ impl ServerIdentity {
     /// New handshakes show the new certificate.
     pub fn replace(&self, bundle: Bundle) -> Result<(), IdentityError> {
         certified(bundle).map(|key| drop(self.0.replace(key)))
+    }
+
+    /// The certificate that handshakes show now; None if OpenSSL cannot read what rustls sends.
+    pub fn leaf(&self) -> Option<Certificate> {
+        Certificate::parse(self.0.load().cert.first()?).ok()
     }
 }
 

@@ -76,6 +76,10 @@ fn sighting(client: &str, identity: &Identity, first_seen: Timestamp) -> Sightin
     Sighting { client, thumbprint, chain, first_seen, last_seen: NOW }
 }
 
+fn newest<const N: usize>(seen: [Sighting; N]) -> Newest {
+    Newest::of(seen)
+}
+
 fn warnings(expiries: &[Expiry]) -> Vec<String> {
     expiries.iter().filter_map(|expiry| expiry.warning(WARN, NOW)).collect()
 }
@@ -86,13 +90,13 @@ fn the_certificate_that_counts_is_the_newest_that_was_seen() {
     let world = office.world(PKI_CLIENT);
     let old = office.leaf("billing", LeafPurpose::Client, days(-300), days(10));
     let new = office.leaf("billing", LeafPurpose::Client, days(-20), days(340));
-    let before = expiries(&world, &[sighting("billing", &old, days(-290))], []);
+    let before = expiries(&world, &newest([sighting("billing", &old, days(-290))]), []);
     let said = warnings(&before);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].contains("client billing expires in 10 days"), "{said:?}");
     assert!(said[0].ends_with("contact billing-team@example.com"), "{said:?}");
     let both = [sighting("billing", &old, days(-290)), sighting("billing", &new, days(-19))];
-    assert!(warnings(&expiries(&world, &both, [])).is_empty());
+    assert!(warnings(&expiries(&world, &newest(both), [])).is_empty());
 }
 
 #[test]
@@ -101,14 +105,33 @@ fn a_pin_whose_successor_is_in_use_is_nobodys_business_and_one_that_waits_is_nam
     let one = office.self_signed("one.pem", days(20));
     let two = office.self_signed("two.pem", days(200));
     let world = office.world(PINNED_CLIENT);
-    let unseen = warnings(&expiries(&world, &[sighting("edge", &one, days(-5))], []));
+    let unseen = warnings(&expiries(&world, &newest([sighting("edge", &one, days(-5))]), []));
     assert_eq!(unseen.len(), 1, "{unseen:?}");
     assert!(unseen[0].contains("registered and has never been seen"), "{unseen:?}");
     let moved = [sighting("edge", &one, days(-5)), sighting("edge", &two, days(-1))];
-    assert!(warnings(&expiries(&world, &moved, [])).is_empty());
+    assert!(warnings(&expiries(&world, &newest(moved), [])).is_empty());
     fs::write(office.directory.path().join("two.pem"), one.certificate_pem()).unwrap();
-    let alone = warnings(&expiries(&office.world(PINNED_CLIENT), &[], []));
+    let alone = warnings(&expiries(&office.world(PINNED_CLIENT), &Newest::default(), []));
     assert!(alone[0].contains("client add-certificate"), "{alone:?}");
+}
+
+#[test]
+fn the_end_of_what_is_known_by_its_thumbprint_alone_is_told_as_that_of_the_client() {
+    let office = Office::open();
+    let one = office.self_signed("one.pem", days(10));
+    let seen = sighting("edge", &one, days(-5));
+    let pinned = "client_id: edge\ntoken_endpoint_auth_method: self_signed_tls_client_auth\ncontacts: [edge@example.com]\n";
+    let by_thumbprint = format!("x5t#S256: [{}]", seen.thumbprint);
+    for source in [by_thumbprint.as_str(), "jwks_uri: https://edge.example.com/jwks"] {
+        let world = office.world(&format!("{pinned}{source}\n"));
+        let said = warnings(&expiries(&world, &newest([seen.clone()]), []));
+        let [said] = said.as_slice() else { panic!("{source}: {said:?}") };
+        assert!(said.contains("in use by client edge expires in 10 days"), "{source}: {said}");
+        assert!(said.ends_with("contact edge@example.com"), "{source}: {said}");
+    }
+    let world = office.world(&format!("{pinned}certificates: [one.pem]\n"));
+    let said = warnings(&expiries(&world, &newest([seen]), []));
+    assert!(said.len() == 1 && said[0].contains("the registered certificate edge"), "once: {said:?}");
 }
 
 #[test]
@@ -116,7 +139,8 @@ fn anchors_and_servers_have_their_end_too_and_disabled_clients_have_none() {
     let office = Office::open();
     let world = office.world(&format!("{PKI_CLIENT}enabled: false\n"));
     let leaf = office.leaf("billing", LeafPurpose::Client, days(-300), days(1));
-    let all = expiries(&world, &[sighting("billing", &leaf, days(-1))], [("CN=as".to_owned(), days(2))]);
+    let all =
+        expiries(&world, &newest([sighting("billing", &leaf, days(-1))]), [("CN=as".to_owned(), days(2))]);
     let found: Vec<_> = all.iter().map(|expiry| (expiry.kind, expiry.name.as_str(), expiry.ends)).collect();
     assert_eq!(found, [(Kind::Server, "CN=as", days(2)), (Kind::Anchor, "corp CN=Office CA", days(400))]);
     assert!(all[1].warning(WARN, days(371)).unwrap().contains("corp CN=Office CA expires in 29 days"));
@@ -142,6 +166,8 @@ fn each_end_is_told_once_per_stage() {
         told.extend(news.iter().map(|_| 40 - i64::try_from(hour / 24).unwrap()));
     }
     assert_eq!(told, [30, 14, 7, 3, 2, 1, 0]);
+    let of_two_listeners = [expiry.clone(), expiry.clone()];
+    assert_eq!(Radar::default().sweep(&of_two_listeners, Vec::new(), WARN, days(20)).len(), 1);
     // Renewed, it is news again when its own time has come.
     let renewed = Expiry { ends: days(100), ..expiry };
     assert!(radar.sweep(std::slice::from_ref(&renewed), Vec::new(), WARN, days(45)).is_empty());
@@ -183,7 +209,7 @@ fn a_client_whose_new_certificate_lacks_client_auth_is_noticed_until_a_better_on
         seen: String::new(),
         chain: vec![STANDARD.encode(identity.certificate_der())],
     };
-    let seen = [sighting("billing", &used, days(-49))];
+    let seen = newest([sighting("billing", &used, days(-49))]);
     let found = without_client_auth(&world, &seen, &[refusal(&server_only, "wrong_usage")]);
     assert_eq!(found.len(), 1);
     assert!(found[0].what.contains("lacks clientAuth") && found[0].contacts == ["billing-team@example.com"]);
@@ -196,6 +222,6 @@ fn a_client_whose_new_certificate_lacks_client_auth_is_noticed_until_a_better_on
     let other = office.leaf("mail", LeafPurpose::Server, days(-2), days(300));
     assert!(without_client_auth(&world, &seen, &[refusal(&other, "wrong_usage")]).is_empty());
     let better = office.leaf("billing", LeafPurpose::Client, days(-1), days(300));
-    let seen = [sighting("billing", &used, days(-49)), sighting("billing", &better, days(-1))];
+    let seen = newest([sighting("billing", &better, days(-1)), sighting("billing", &used, days(-49))]);
     assert!(without_client_auth(&world, &seen, &[refusal(&server_only, "wrong_usage")]).is_empty());
 }

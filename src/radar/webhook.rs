@@ -17,7 +17,7 @@ use super::Notice;
 use crate::clock::Timestamp;
 use crate::pki::fetch::{FetchBounds, FetchError, Outgoing};
 
-/// The most notices that wait; beyond it the oldest are dropped, and counted.
+/// The most notices that wait; beyond it the oldest are dropped.
 const MOST: usize = 1000;
 
 /// The most notices in one message.
@@ -35,7 +35,6 @@ pub struct Deliveries {
     waiting: VecDeque<Notice>,
     failures: u32,
     not_before: Option<Timestamp>,
-    dropped: u64,
 }
 
 /// How an attempt ended.
@@ -55,18 +54,13 @@ pub enum Delivery {
 }
 
 impl Deliveries {
-    /// Puts notices at the end.
-    pub fn add(&mut self, notices: impl IntoIterator<Item = Notice>) {
+    /// Puts notices at the end. Gives how many were dropped because too many wait, the oldest first.
+    #[must_use]
+    pub fn add(&mut self, notices: impl IntoIterator<Item = Notice>) -> usize {
         self.waiting.extend(notices);
-        while self.waiting.len() > MOST {
-            self.waiting.pop_front();
-            self.dropped += 1;
-        }
-    }
-
-    /// How many were dropped because too many waited.
-    pub fn dropped(&self) -> u64 {
-        self.dropped
+        let too_many = self.waiting.len().saturating_sub(MOST);
+        self.waiting.drain(..too_many);
+        too_many
     }
 
     /// Posts what waits, if it is time to. Any 2xx takes it; after a failure the next attempt is a minute later, then
@@ -78,7 +72,7 @@ impl Deliveries {
         outgoing: &Outgoing,
         now: Timestamp,
     ) -> Delivery {
-        if self.waiting.is_empty() || self.not_before.is_some_and(|moment| now < moment) {
+        if self.waiting.is_empty() || self.rests(now) {
             return Delivery::Nothing;
         }
         let events: Vec<_> = self.waiting.iter().take(AT_ONCE).collect();
@@ -102,6 +96,11 @@ impl Deliveries {
                 Delivery::Failed { error, again }
             }
         }
+    }
+
+    /// A rest that would last longer than any began before the clock went back, and is over.
+    fn rests(&self, now: Timestamp) -> bool {
+        self.not_before.is_some_and(|moment| now < moment && moment.since(now) <= LONGEST_REST)
     }
 }
 
@@ -146,8 +145,8 @@ mod tests {
     #[test]
     fn too_many_notices_push_out_the_oldest() {
         let mut deliveries = Deliveries::default();
-        deliveries.add((0..MOST + 2).map(|number| notice(&number.to_string())));
-        assert_eq!((deliveries.waiting.len(), deliveries.dropped()), (MOST, 2));
+        let dropped = deliveries.add((0..MOST + 2).map(|number| notice(&number.to_string())));
+        assert_eq!((deliveries.waiting.len(), dropped), (MOST, 2));
         assert_eq!(deliveries.waiting.front().unwrap().name, "2");
     }
 
@@ -162,7 +161,7 @@ mod tests {
         };
         let outgoing = Outgoing::new(&outgoing).unwrap();
         let mut deliveries = Deliveries::default();
-        deliveries.add([notice("a")]);
+        assert_eq!(deliveries.add([notice("a")]), 0);
         let mut now = Timestamp::from_unix(1_700_000_000);
         for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
             let Delivery::Failed { again, .. } = deliveries.deliver(&url, None, &outgoing, now).await else {
@@ -173,5 +172,9 @@ mod tests {
             now = again;
         }
         assert_eq!(deliveries.waiting.len(), 1);
+        // The clock was ahead by years, and was set right.
+        let (ahead, right) = (now, Timestamp::from_unix(1_600_000_000));
+        assert!(matches!(deliveries.deliver(&url, None, &outgoing, ahead).await, Delivery::Failed { .. }));
+        assert!(matches!(deliveries.deliver(&url, None, &outgoing, right).await, Delivery::Failed { .. }));
     }
 }

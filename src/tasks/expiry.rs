@@ -1,6 +1,6 @@
 //! The radar at work: every minute what ends when is counted and, when it is news, told: in the log and to the webhook.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::every;
+use crate::clock::Timestamp;
 use crate::config::{Config, Webhook};
 use crate::http::{STORE_PATIENCE, Services};
-use crate::oauth::ClientId;
 use crate::radar::webhook::{Deliveries, Delivery};
-use crate::radar::{Notice, Radar, expiries, without_client_auth};
-use crate::store::evidence::{RefusalRecord, Sighting};
-use crate::telemetry::CertificateLabels;
-use crate::world::{self, Facts};
+use crate::radar::{Expiry, Newest, Notice, Radar, expiries, without_client_auth};
+use crate::store::evidence::RefusalRecord;
+use crate::telemetry::{CertificateLabels, Metrics};
+use crate::world::Facts;
 
 /// How often what was seen is read from the store, which may be long.
 const READ_AGAIN: Duration = Duration::from_secs(10 * 60);
@@ -29,10 +29,10 @@ const POST: Duration = Duration::from_secs(5);
 /// What is remembered from one look to the next.
 pub(super) struct Outlook {
     radar: Radar,
-    /// Of each client the certificate that was first seen last, without the rest of its chain.
-    newest: Vec<Sighting>,
+    newest: Newest,
     refusals: Vec<RefusalRecord>,
     read: Option<Instant>,
+    gauges: Gauges,
     post: mpsc::Sender<Post>,
 }
 
@@ -46,29 +46,30 @@ impl Outlook {
     /// Nothing seen and nothing told yet; what there is to post comes out of the receiver.
     pub(super) fn new() -> (Self, mpsc::Receiver<Post>) {
         let (post, posts) = mpsc::channel(16);
-        let (newest, refusals) = (Vec::new(), Vec::new());
-        (Self { radar: Radar::default(), newest, refusals, read: None, post }, posts)
+        let outlook = Self {
+            radar: Radar::default(),
+            newest: Newest::default(),
+            refusals: Vec::new(),
+            read: None,
+            gauges: Gauges::default(),
+            post,
+        };
+        (outlook, posts)
     }
 
-    /// Counts everything that ends.
-    pub(super) fn count(&self, services: &Services, config: &Config) {
-        let (world, now) = (services.authenticator.load(), services.clock.now());
-        let family = &services.metrics.certificate_expiry_seconds;
-        family.clear();
-        for expiry in expiries(&world, &self.newest, world::shown(config)) {
-            let seconds = expiry.ends.as_unix().saturating_sub(now.as_unix());
-            let labels = CertificateLabels { kind: expiry.kind.as_str(), name: expiry.name };
-            family.get_or_create(&labels).set(seconds);
-        }
-    }
-
-    /// Tells what is news.
-    pub(super) async fn look(&mut self, services: &Services, config: &Config) {
+    /// Counts everything that ends, and tells what is news. `shown` are the subjects and ends of what the listeners show.
+    pub(super) async fn look(
+        &mut self,
+        services: &Services,
+        config: &Config,
+        shown: Vec<(String, Timestamp)>,
+    ) {
         if self.read.is_none_or(|read| read.elapsed() >= READ_AGAIN) {
             self.read(services).await;
         }
         let (world, now) = (services.authenticator.load(), services.clock.now());
-        let ends = expiries(&world, &self.newest, world::shown(config));
+        let ends = expiries(&world, &self.newest, shown);
+        self.gauges.set(&services.metrics, &ends, now);
         let odd = without_client_auth(&world, &self.newest, &self.refusals);
         let notices = self.radar.sweep(&ends, odd, config.expiry_warn, now);
         for notice in &notices {
@@ -93,25 +94,37 @@ impl Outlook {
             let seen = services.witness.sightings(None).await?;
             Ok::<_, crate::store::StoreError>((seen, services.witness.refusals(REFUSALS).await?))
         };
-        if let Ok(Ok((seen, refusals))) = timeout(STORE_PATIENCE, reading).await {
-            self.newest = newest_of_each(seen);
-            self.refusals = refusals;
+        let Ok(Ok((seen, refusals))) = timeout(STORE_PATIENCE, reading).await else { return };
+        // Certificates are parsed, one of each client: not where the server's other business waits for it.
+        if let Ok(newest) = tokio::task::spawn_blocking(|| Newest::of(seen)).await {
+            (self.newest, self.refusals) = (newest, refusals);
             self.read = Some(Instant::now());
         }
     }
 }
 
-fn newest_of_each(seen: Vec<Sighting>) -> Vec<Sighting> {
-    let mut newest: BTreeMap<ClientId, Sighting> = BTreeMap::new();
-    for mut sighting in seen {
-        let is_older = |other: &Sighting| sighting.first_seen < other.first_seen;
-        if newest.get(&sighting.client).is_some_and(is_older) {
-            continue;
+/// `certbound_certificate_expiry_seconds`. Whoever reads it while it is set finds every gauge, the old or the new value.
+#[derive(Default)]
+struct Gauges(HashSet<CertificateLabels>);
+
+impl Gauges {
+    fn set(&mut self, metrics: &Metrics, ends: &[Expiry], now: Timestamp) {
+        let mut seconds: HashMap<CertificateLabels, i64> = HashMap::new();
+        for expiry in ends {
+            let labels = CertificateLabels { kind: expiry.kind.as_str(), name: expiry.name.clone() };
+            let left = expiry.ends.as_unix().saturating_sub(now.as_unix());
+            // Where two have one name, the one that ends first counts.
+            seconds.entry(labels).and_modify(|least| *least = left.min(*least)).or_insert(left);
         }
-        sighting.chain.truncate(1);
-        newest.insert(sighting.client.clone(), sighting);
+        let family = &metrics.certificate_expiry_seconds;
+        for (labels, seconds) in &seconds {
+            family.get_or_create(labels).set(*seconds);
+        }
+        for gone in self.0.iter().filter(|labels| !seconds.contains_key(labels)) {
+            family.remove(gone);
+        }
+        self.0 = seconds.into_keys().collect();
     }
-    newest.into_values().collect()
 }
 
 /// Posts what there is to post, until the server ends.
@@ -124,7 +137,10 @@ pub(super) async fn deliver(services: Arc<Services>, facts: Arc<Facts>, mut post
             post = posts.recv() => {
                 let Some(post) = post else { return };
                 webhook = post.webhook;
-                deliveries.add(post.notices);
+                let dropped = deliveries.add(post.notices);
+                if dropped > 0 {
+                    tracing::error!(notices = dropped, "the webhook does not take what is told; the oldest is dropped");
+                }
             }
             _ = ticks.tick() => {}
         }
@@ -147,5 +163,52 @@ pub(super) async fn deliver(services: Arc<Services>, facts: Arc<Facts>, mut post
                 tracing::warn!(%error, again = %again, "the webhook does not take what is told");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::radar::{Kind, Successor};
+
+    const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
+
+    fn expiry(name: &str, seconds: u64) -> Expiry {
+        Expiry {
+            kind: Kind::Anchor,
+            name: name.to_owned(),
+            client: None,
+            contacts: Vec::new(),
+            ends: NOW.plus(Duration::from_secs(seconds)),
+            warn_at_most: None,
+            successor: Successor::None,
+        }
+    }
+
+    fn gauge(metrics: &Metrics, name: &str) -> Option<i64> {
+        let labels = CertificateLabels { kind: "anchor", name: name.to_owned() };
+        metrics.certificate_expiry_seconds.get(&labels).map(|gauge| gauge.get())
+    }
+
+    #[test]
+    fn a_gauge_lives_as_long_as_what_it_counts_and_tells_of_the_first_to_end() {
+        let (metrics, mut gauges) = (Metrics::new(), Gauges::default());
+        gauges.set(&metrics, &[expiry("a", 9), expiry("a", 5), expiry("a", 7), expiry("b", 3)], NOW);
+        assert_eq!((gauge(&metrics, "a"), gauge(&metrics, "b")), (Some(5), Some(3)));
+        gauges.set(&metrics, &[expiry("b", 3)], NOW.plus(Duration::from_secs(4)));
+        assert_eq!((gauge(&metrics, "a"), gauge(&metrics, "b")), (None, Some(-1)));
+    }
+
+    #[test]
+    fn whoever_reads_while_it_is_set_finds_every_gauge() {
+        let (metrics, mut gauges) = (Metrics::new(), Gauges::default());
+        let ends: Vec<_> = (0..50).map(|number| expiry(&number.to_string(), number)).collect();
+        gauges.set(&metrics, &ends, NOW);
+        std::thread::scope(|scope| {
+            let setting = scope.spawn(|| (0..500).for_each(|_| gauges.set(&metrics, &ends, NOW)));
+            while !setting.is_finished() {
+                assert_eq!(gauge(&metrics, "49"), Some(49));
+            }
+        });
     }
 }

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::admin::{Administration, Order, until_no_token_is_left};
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::document::{At, Problems, Severity};
 use crate::http::tls::ServerIdentity;
@@ -113,8 +114,7 @@ async fn changes(mut background: Background, mut outlook: Outlook) {
             }
             _ = minute.tick() => {
                 background.every_minute().await;
-                outlook.look(&background.services, &background.config).await;
-                outlook.count(&background.services, &background.config);
+                outlook.look(&background.services, &background.config, background.shown()).await;
             }
             _ = hour.tick() => files.doubt(),
             Some(()) = heard(&mut hangup) => {
@@ -352,5 +352,12 @@ impl Background {
             named_files(&self.config).into_iter().map(|file| (file.clone(), crate::registry::stamp(&file))),
         );
         files
+    }
+
+    /// What the listeners show: subjects and ends. As it was read, because opening the files again may take a password
+    /// and a while.
+    fn shown(&self) -> Vec<(String, Timestamp)> {
+        let leaves = self.identities.iter().filter_map(|identity| identity.leaf());
+        leaves.map(|leaf| (leaf.subject().to_string(), leaf.not_after())).collect()
     }
 }

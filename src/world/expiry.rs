@@ -6,10 +6,10 @@ use crate::clock::Timestamp;
 use crate::config::{Config, CrlSource};
 use crate::document::{At, Problems};
 use crate::pki::{AnchorSet, Certificate};
-use crate::radar::{Expiry, Kind, expiries};
+use crate::radar::{Expiry, Kind, Newest, expiries};
 
-/// The certificates that the listeners show: their subjects and their ends.
-pub fn shown(config: &Config) -> Vec<(String, Timestamp)> {
+/// The certificates that the listeners will show: their subjects and their ends.
+fn shown(config: &Config) -> Vec<(String, Timestamp)> {
     let leaf = |tls| Certificate::parse(server_bundle(tls).ok()?.certificates.first()?).ok();
     let leaves = listeners_with_tls(config).filter_map(leaf);
     leaves.map(|leaf| (leaf.subject().to_string(), leaf.not_after())).collect()
@@ -18,7 +18,7 @@ pub fn shown(config: &Config) -> Vec<(String, Timestamp)> {
 /// A warning for everything that will end within `expiry.warn`; what has ended is told where it is read.
 pub(super) fn about_to_end(config: &Config, world: &ClientAuthenticator, now: Timestamp) -> Problems {
     let mut problems = Problems::default();
-    for expiry in expiries(world, &[], shown(config)) {
+    for expiry in expiries(world, &Newest::default(), shown(config)) {
         if let (false, Some(what)) = (expiry.ends < now, expiry.warning(config.expiry_warn, now)) {
             let instead = match expiry.kind {
                 Kind::Pin | Kind::Client => "register the next certificate beside it before then",

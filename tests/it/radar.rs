@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use certbound::pki::workshop::{Identity, Template};
+use certbound::pki::workshop::{Authority, Identity, Template};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;
 
+use crate::support::crl::List;
 use crate::support::pki::DAY;
 use crate::support::program::json;
 use crate::support::server::eventually;
@@ -101,6 +102,28 @@ fn the_certificate_that_a_client_uses_is_counted_from_what_was_seen() {
     // What was seen is read every ten minutes, and at the start.
     let server = server.stop().start();
     eventually("it is counted", || metric(&server, "client", "billing") == Some(40 * 86_400));
+}
+
+#[test]
+fn the_lists_of_those_who_vouch_are_counted_and_no_others() {
+    let mut setup = Setup::new();
+    let now = setup.pki.now;
+    let stranger = Authority::new(&setup.pki.template("Stranger")).unwrap();
+    setup.write("corp.crl", List::new(1, now).signed_by(&setup.pki.corp));
+    setup.write("stranger.crl", List::new(1, now).signed_by(&stranger));
+    let lists = "crl: [{ file: corp.crl }, { file: stranger.crl }]";
+    setup.anchors = format!(", {lists}");
+    let server = setup.start();
+    eventually("the list is counted", || metric(&server, "crl", "CN=Corp CA") == Some(7 * 86_400));
+    let text = String::from_utf8(server.admin("/metrics").body).unwrap();
+    assert!(!text.contains("Stranger"), "kept aside, it is nobody's: {text}");
+
+    let mut setup = server.stop();
+    setup.anchors = format!(", revocation: off, {lists}");
+    let server = setup.start();
+    eventually("anchors are counted", || metric(&server, "anchor", "corp CN=Corp CA").is_some());
+    let text = String::from_utf8(server.admin("/metrics").body).unwrap();
+    assert!(!text.contains("kind=\"crl\""), "nobody asks: {text}");
 }
 
 #[test]
