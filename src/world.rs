@@ -73,7 +73,7 @@ impl World {
             Registry::load(&config.registry_settings(), None, &trust, &BTreeSet::new(), now);
         warnings.0.extend(problems.0);
         warnings.0.extend(out_of_reach(&registry, facts).0);
-        let (revocation, problems) = facts.revocation(config, &trust, &BTreeSet::new(), now);
+        let (revocation, problems) = facts.revocation(&config.trust_anchors, &trust, &BTreeSet::new(), now);
         warnings.0.extend(problems.0);
         let authenticator = ClientAuthenticator::new(registry, trust)
             .with_revocation(revocation)
@@ -120,7 +120,7 @@ impl World {
         problems.0.extend(found.0);
         problems.0.extend(out_of_reach(&registry, facts).0);
         problems.0.extend(config.outdated_anchors(&trust, &registry, now).0);
-        let (mut revocation, found) = facts.revocation(config, &trust, unsettled, now);
+        let (mut revocation, found) = facts.revocation(&config.trust_anchors, &trust, unsettled, now);
         problems.0.extend(found.0);
         if Arc::ptr_eq(&trust, previous.trust()) {
             // Sets that stay as they were keep their policies: one that is not in the configuration any more would have

@@ -16,7 +16,9 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::{HOUR, every, report};
+use crate::admin::until_no_token_is_left;
 use crate::authn::Errand;
+use crate::clock::Timestamp;
 use crate::document::{At, Problems};
 use crate::http::{STORE_PATIENCE, Services};
 use crate::pki::revocation::ocsp::Question;
@@ -150,24 +152,53 @@ impl Outside {
 
     async fn troubles(&self) {
         let mut ticks = every(LOOK);
-        let nowhere = At::whole(std::path::Path::new(""));
+        let mut losses = Losses::default();
         loop {
             ticks.tick().await;
-            let world = self.services.authenticator.load();
-            let mut troubles = self.facts.troubles(&world, self.services.clock.now());
-            if self.services.witness.queued() > 0 {
-                troubles.push(
-                    "certificates that were seen for the first time wait for the store: should they be \
-                               revoked before it takes them, their tokens live on"
-                        .to_owned(),
-                );
+            let (world, now) = (self.services.authenticator.load(), self.services.clock.now());
+            for (source, problems) in self.facts.troubles(&world, now) {
+                report(&self.services, source, &problems);
             }
-            let mut problems = Problems::default();
-            for trouble in troubles {
-                problems.warning(&nowhere, trouble, "see the server or the store that it names");
-            }
-            report(&self.services, "revocation", &problems);
+            let witness = &self.services.witness;
+            let unwritten = unwritten(witness.queued(), losses.matter(witness.dropped(), now));
+            report(&self.services, "evidence", &unwritten);
         }
+    }
+}
+
+/// What the store has not got: first sights that wait for it, and whether some were given up. The tokens of a certificate
+/// that is not written down cannot be ended when it is revoked.
+fn unwritten(queued: usize, some_are_lost: bool) -> Problems {
+    let mut problems = Problems::default();
+    let nowhere = At::whole(std::path::Path::new(""));
+    if queued > 0 {
+        let what = "certificates that were seen for the first time wait for the store: should they be revoked before \
+                    it takes them, their tokens live on";
+        problems.warning(&nowhere, what, "see to the store; they are written as soon as it takes them");
+    }
+    if some_are_lost {
+        let what = "too many certificates waited for the store, and some that were seen for the first time are not \
+                    written down: should they be revoked, their tokens live on";
+        let instead = "see to the store; when a certificate is revoked, end the tokens of its client too";
+        problems.warning(&nowhere, what, instead);
+    }
+    problems
+}
+
+/// First sights that were given up: they matter as long as a token may live that was issued then.
+#[derive(Default)]
+struct Losses {
+    counted: u64,
+    until: Option<Timestamp>,
+}
+
+impl Losses {
+    fn matter(&mut self, dropped: u64, now: Timestamp) -> bool {
+        if dropped > self.counted {
+            self.counted = dropped;
+            self.until = Some(until_no_token_is_left(now));
+        }
+        self.until.is_some_and(|until| now <= until)
     }
 }
 
@@ -179,4 +210,23 @@ fn told_once(failed: &mut Option<StoreError>, outcome: Option<StoreError>, what:
         _ => {}
     }
     *failed = outcome;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_sights_that_were_given_up_are_told_as_long_as_their_tokens_may_live() {
+        let now = Timestamp::from_unix(1_800_000_000);
+        let mut losses = Losses::default();
+        assert!(!losses.matter(0, now));
+        assert!(losses.matter(2, now) && losses.matter(2, now.plus(HOUR)));
+        assert!(losses.matter(3, now.plus(HOUR * 20)));
+        assert!(losses.matter(3, now.plus(HOUR * 44)), "counted from the last");
+        assert!(!losses.matter(3, now.plus(HOUR * 45)));
+        assert_eq!(unwritten(0, false), Problems::default());
+        assert!(unwritten(0, true).0[0].what.contains("not written down"));
+        assert_eq!(unwritten(1, true).0.len(), 2);
+    }
 }

@@ -5,10 +5,12 @@
 //! What was fetched earlier is read from the disk, beside the store. A list that cannot be had, or is not a better one,
 //! changes nothing: the one in force stays until its `nextUpdate`, and from then on the policy of the anchor set decides.
 
+mod lists;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 use url::Url;
@@ -16,12 +18,12 @@ use url::Url;
 use crate::authn::{ClientAuthenticator, Remote};
 use crate::clock::Timestamp;
 use crate::config::{self, AnchorSetSource, Config, CrlSource, FileRef};
-use crate::document::Problems;
+use crate::document::{At, Problems};
 use crate::pki::fetch::{Outgoing, OutgoingSettings, shared};
 use crate::pki::revocation::crl::{CrlError, CrlSummary, Crls};
 use crate::pki::revocation::ocsp::OcspCache;
 use crate::pki::revocation::sources::{CrlFetcher, CrlUrl};
-use crate::pki::revocation::{Revocation, RevocationMode, SetRevocation};
+use crate::pki::revocation::{Revocation, SetRevocation};
 use crate::pki::{AnchorSet, AnchorSetName, Certificate, TrustStore};
 use crate::registry::remote::JwkSets;
 use crate::registry::{Client, Credential, Registry};
@@ -81,18 +83,18 @@ impl Facts {
         }
     }
 
-    /// Reads the lists of every anchor set, and joins what is known with the policies of the configuration. Files in
-    /// `unsettled` are still being written and are left alone.
+    /// Reads the lists of the anchor sets in `sets`, and joins what is known with their policies. Files in `unsettled` are
+    /// still being written and are left alone.
     pub(super) fn revocation(
         &self,
-        config: &Config,
+        sets: &[AnchorSetSource],
         trust: &TrustStore,
         unsettled: &BTreeSet<PathBuf>,
         now: Timestamp,
     ) -> (Arc<Revocation>, Problems) {
         let mut problems = Problems::default();
-        let (mut policies, mut urls) = (BTreeMap::new(), Vec::new());
-        for source in &config.trust_anchors {
+        let (mut policies, mut urls, mut named) = (BTreeMap::new(), Vec::new(), BTreeSet::new());
+        for source in sets {
             let policy = SetRevocation {
                 mode: source.revocation,
                 crl: !source.crl.is_empty(),
@@ -108,131 +110,99 @@ impl Facts {
                     CrlSource::Url(url) => {
                         urls.push(CrlUrl { url: url.url.clone(), issuers: Arc::clone(&issuers) });
                     }
-                    CrlSource::File(file) if unsettled.contains(&file.path) => {}
-                    CrlSource::File(file) => self.offer(source, file, &issuers, now, &mut problems),
+                    CrlSource::File(file) => {
+                        named.insert((source.name.clone(), file.path.clone()));
+                        if !unsettled.contains(&file.path) {
+                            problems.0.extend(self.offer(source, file, &issuers, now).0);
+                        }
+                    }
                 }
             }
         }
+        self.offered().retain(|file, _| named.contains(file));
         // What became of the files is told as long as it is so, by `Facts::troubles`.
         let _ = self.lists.want(urls, now);
         let revocation = Revocation::new(policies, Arc::clone(&self.crls), Arc::clone(&self.ocsp));
         (Arc::new(revocation), problems)
     }
 
+    /// Reads one file of lists, takes in what is good, and says what is not.
     fn offer(
         &self,
         set: &AnchorSetSource,
         file: &FileRef,
         issuers: &[Certificate],
         now: Timestamp,
-        problems: &mut Problems,
-    ) {
-        let path = file.path.display();
-        let bytes = match read(file) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                let what = format!("the revocation list {path} of `{}` cannot be read: {error}", set.name);
-                problems.error(
-                    &file.at,
-                    what,
-                    "put the current list of the CA there; until then the last one counts",
-                );
-                return;
+    ) -> Problems {
+        match read(file) {
+            Ok(bytes) => {
+                let outcome = self.judge((set.name.clone(), file.path.clone()), &bytes, issuers, now);
+                lists::of_file(&set.name, file, &outcome, &self.crls.summaries(), now)
             }
-        };
-        let (key, content) = ((set.name.clone(), file.path.clone()), content_hash(&bytes, issuers));
-        let mut offered = self.offered.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = offered.get(&key).filter(|offered| offered.content == content);
+            Err(error) => lists::unreadable(&set.name, file, &error),
+        }
+    }
+
+    /// What becomes of the bytes of a file; what became of them before, if they and the issuers are the same.
+    fn judge(
+        &self,
+        name: (AnchorSetName, PathBuf),
+        bytes: &[u8],
+        issuers: &[Certificate],
+        now: Timestamp,
+    ) -> Result<Vec<CrlSummary>, CrlError> {
+        let content = content_hash(bytes, issuers);
+        let mut offered = self.offered();
+        let known = offered.get(&name).filter(|offered| offered.content == content);
         let outcome = match known {
             // What is from the future is offered until its time has come.
             Some(Offered { outcome, .. }) if !matches!(outcome, Err(CrlError::Future(_))) => outcome.clone(),
-            _ => self.crls.offer(&bytes, issuers, now),
+            _ => self.crls.offer(bytes, issuers, now),
         };
-        match &outcome {
-            Ok(lists) => {
-                for list in lists.iter().filter(|list| self.is_aside(list)) {
-                    let what = format!(
-                        "{path}: no CA of `{}` has signed this revocation list of {}; it counts once a client shows the \
-                         CA that has",
-                        set.name, list.issuer
-                    );
-                    let instead = "put the list there that a CA of this anchor set has signed, or name that CA in the \
-                                   `intermediates` of the set";
-                    problems.warning(&file.at, what, instead);
-                }
-                for list in lists.iter().filter(|list| list.next_update < now) {
-                    let what = format!(
-                        "{path}: the revocation list of {} is out of date since {}",
-                        list.issuer, list.next_update
-                    );
-                    problems.warning(
-                        &file.at,
-                        what,
-                        "put the current list of the CA there, `openssl ca -gencrl`",
-                    );
-                }
-            }
-            // Dates are no errors (contract ruling 16), and neither is a newer list from somewhere else.
-            Err(error @ (CrlError::Older { .. } | CrlError::Future(_))) => {
-                let instead = "put the newest list of the CA there; the one that was in force stays";
-                problems.warning(&file.at, format!("{path}: {error}"), instead);
-            }
-            Err(error) => {
-                let instead = "put the list there that the CA of this anchor set has signed, in PEM or DER; \
-                               the one that was in force stays";
-                problems.error(&file.at, format!("{path}: {error}"), instead);
-            }
+        offered.insert(name, Offered { content, outcome: outcome.clone() });
+        outcome
+    }
+
+    /// What is wrong now with what `world` depends on, by where it comes from. Nothing wrong is said too.
+    pub fn troubles(&self, world: &ClientAuthenticator, now: Timestamp) -> [(&'static str, Problems); 3] {
+        let mut of_lists = lists::not_current(world, |list| self.file_of(list), now);
+        for trouble in self.lists.troubles() {
+            let instead = "see to the server of the list; an address that is refused and meant belongs in \
+                           outgoing.allow";
+            of_lists.warning(&nowhere(), trouble, instead);
         }
-        offered.insert(key, Offered { content, outcome });
-    }
-
-    /// Whether it waits for its issuer to be seen.
-    fn is_aside(&self, list: &CrlSummary) -> bool {
-        let is_it = |other: &CrlSummary| (&other.issuer, &other.number) == (&list.issuer, &list.number);
-        let lists = self.crls.summaries();
-        list.issuer_key.is_none() && !lists.iter().any(|other| other.issuer_key.is_some() && is_it(other))
-    }
-
-    /// What is wrong now with what `world` depends on, one sentence each.
-    pub fn troubles(&self, world: &ClientAuthenticator, now: Timestamp) -> Vec<String> {
-        let mut troubles = self.lists_that_are_not_current(world, now);
-        troubles.extend(self.lists.troubles());
-        troubles.extend(self.ocsp.troubles(now));
+        let mut of_responders = Problems::default();
+        for trouble in self.ocsp.troubles(now) {
+            let instead =
+                "see to the responder; an address that is refused and meant belongs in outgoing.allow";
+            of_responders.warning(&nowhere(), trouble, instead);
+        }
+        let mut of_clients = Problems::default();
         for (client, uri) in published(world.registry()).filter(|(client, _)| client.enabled) {
-            let trouble = self.jwk_sets.of(uri).trouble.clone();
-            troubles
-                .extend(trouble.map(|trouble| format!("the jwks_uri of client {}: {trouble}", client.id)));
-        }
-        troubles
-    }
-
-    fn lists_that_are_not_current(&self, world: &ClientAuthenticator, now: Timestamp) -> Vec<String> {
-        let (lists, mut troubles) = (self.crls.summaries(), BTreeSet::new());
-        for name in world.trust().names() {
-            let policy = world.revocation().policy(name);
-            let Some(policy) = policy.filter(|policy| policy.crl && policy.mode != RevocationMode::Off)
-            else {
-                continue;
-            };
-            for issuer in world.trust().set(name).into_iter().flat_map(issuers) {
-                match lists.iter().find(|list| list.issuer_key == Some(issuer.key_hash())) {
-                    Some(list) if list.next_update < now => {
-                        let (issuer, since) = (&list.issuer, list.next_update);
-                        troubles
-                            .insert(format!("the revocation list of {issuer} is out of date since {since}"));
-                    }
-                    Some(_) => {}
-                    None if policy.ocsp.is_some() => {}
-                    None => {
-                        let subject = issuer.subject();
-                        troubles
-                            .insert(format!("anchor set `{name}`: there is no revocation list of {subject}"));
-                    }
-                }
+            if let Some(trouble) = &self.jwk_sets.of(uri).trouble {
+                let what = format!("the jwks_uri of client {}: {trouble}", client.id);
+                let instead = "see to the set with whoever publishes it; an address that is refused and meant \
+                               belongs in outgoing.allow";
+                of_clients.warning(&client.at, what, instead);
             }
         }
-        troubles.into_iter().collect()
+        [("revocation_lists", of_lists), ("responders", of_responders), ("published", of_clients)]
     }
+
+    /// The file that a list in force was read from, if it was one.
+    fn file_of(&self, list: &CrlSummary) -> Option<PathBuf> {
+        let has_it = |offered: &Offered| offered.outcome.as_ref().is_ok_and(|lists| lists.contains(list));
+        let offered = self.offered();
+        offered.iter().find(|(_, offered)| has_it(offered)).map(|((_, file), _)| file.clone())
+    }
+
+    fn offered(&self) -> MutexGuard<'_, BTreeMap<(AnchorSetName, PathBuf), Offered>> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn nowhere() -> At {
+    At::whole(Path::new(""))
 }
 
 /// The clients that publish their certificates, and where.
