@@ -153,6 +153,7 @@ fn serve_all(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         evidence,
         administration: administration.clone().into_inner(),
         identities: doors.iter().filter_map(Bound::identity).collect(),
+        sets: config.trust_anchors.clone(),
         config,
         orders: received,
         ended,

@@ -4,6 +4,7 @@
 mod candidate;
 mod expiry;
 mod facts;
+mod reload;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,20 +12,21 @@ use std::sync::Arc;
 
 pub use candidate::candidate;
 pub use facts::{Facts, published};
+pub use reload::{InForce, Reloaded};
 
 use sha2::{Digest as _, Sha256};
 
 use crate::authn::ClientAuthenticator;
 use crate::clock::Timestamp;
-use crate::config::{self, Config, CrlSource, FileRef, IdentitySource, Listener, ServerTls};
-use crate::document::{At, Problem, Problems, Severity};
+use crate::config::{self, AnchorSetSource, Config, CrlSource, FileRef, IdentitySource, Listener, ServerTls};
+use crate::document::{Problem, Problems, Severity};
 use crate::http::Policy;
 use crate::http::probes::HealthProblem;
 use crate::http::tls::ServerIdentity;
 use crate::keys::{Directory, KeyFileError, Reading, SigningKeys};
-use crate::oauth::ClientId;
+use crate::oauth::Issuer;
+use crate::pki::Certificate;
 use crate::pki::files::{self, Bundle};
-use crate::pki::{Certificate, TrustStore};
 use crate::registry::{Credential, Registry};
 
 /// The largest file of the server's own that is read.
@@ -81,58 +83,6 @@ impl World {
         Self { authenticator, warnings }
     }
 
-    /// Reads everything again while `previous` is in force. What is wrong keeps what it had; the files in `unsettled` are
-    /// still being written and keep what they had without being wrong.
-    pub fn reload(
-        config: &Config,
-        facts: &Facts,
-        previous: &ClientAuthenticator,
-        unsettled: &BTreeSet<PathBuf>,
-        now: Timestamp,
-    ) -> Self {
-        let mut problems = Problems::default();
-        let trust = match config.trust_store(now) {
-            Ok((trust, warnings)) => {
-                problems.0.extend(warnings.0);
-                Arc::new(trust)
-            }
-            Err(errors) => {
-                problems.0.extend(errors.0);
-                Arc::clone(previous.trust())
-            }
-        };
-        let settings = config.registry_settings();
-        let load =
-            |trust: &TrustStore| Registry::load(&settings, Some(previous.registry()), trust, unsettled, now);
-        let (mut registry, mut found) = load(&trust);
-        let mut trust = trust;
-        if let Some(client) = client_without_anchors(&registry, &trust) {
-            // Its file fell back to what it had, and that names a set which the new trust has not. The set stays.
-            let what = format!("an anchor set that client `{client}` names has been removed");
-            problems.error(
-                &At::whole(config.file.as_path()),
-                what,
-                "keep the set until no client names it; all anchor sets stay as they were",
-            );
-            trust = Arc::clone(previous.trust());
-            (registry, found) = load(&trust);
-        }
-        problems.0.extend(found.0);
-        problems.0.extend(out_of_reach(&registry, facts).0);
-        problems.0.extend(config.outdated_anchors(&trust, &registry, now).0);
-        let (mut revocation, found) = facts.revocation(&config.trust_anchors, &trust, unsettled, now);
-        problems.0.extend(found.0);
-        if Arc::ptr_eq(&trust, previous.trust()) {
-            // Sets that stay as they were keep their policies: one that is not in the configuration any more would have
-            // none, and so nobody would be asked.
-            revocation = Arc::clone(previous.revocation());
-        }
-        let authenticator = ClientAuthenticator::new(registry, trust)
-            .with_revocation(revocation)
-            .with_remote(facts.remote(config));
-        Self { authenticator, warnings: problems }
-    }
-
     /// Everything that `serve` would refuse or warn of, without making or changing anything, and without asking anybody.
     pub fn check(config: &Config, now: Timestamp) -> Problems {
         match Self::start(config, now) {
@@ -161,14 +111,6 @@ fn out_of_reach(registry: &Registry, facts: &Facts) -> Problems {
         }
     }
     problems
-}
-
-fn client_without_anchors(registry: &Registry, trust: &TrustStore) -> Option<ClientId> {
-    let orphan = registry.clients().find(|client| match &client.credential {
-        Credential::TlsClientAuth { anchors, .. } => trust.set(anchors).is_none(),
-        Credential::SelfSignedTlsClientAuth { .. } => false,
-    });
-    orphan.map(|client| client.id.clone())
 }
 
 /// The signing keys of the directory; the first is made if there is none. An error in any file stops a start.
@@ -307,12 +249,12 @@ pub fn health_problems(problems: &Problems) -> Vec<HealthProblem> {
 }
 
 /// A hash of the clients and of the revocation policies in force, so that nodes can be compared.
-pub fn config_hash(config: &Config, registry: &Registry) -> String {
+pub fn config_hash(issuer: &Issuer, sets: &[AnchorSetSource], registry: &Registry) -> String {
     let mut clients: Vec<_> = registry.clients().collect();
     clients.sort_by(|one, other| one.id.cmp(&other.id));
     let mut hash = Sha256::new();
-    hash.update(config.issuer.as_str());
-    for set in &config.trust_anchors {
+    hash.update(issuer.as_str());
+    for set in sets {
         let responder = set.ocsp.as_ref().map(|ocsp| ocsp.url.as_str());
         let lists = set.crl.iter().map(|source| match source {
             CrlSource::File(file) => file.path.display().to_string(),

@@ -24,7 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::admin::{Administration, Order, until_no_token_is_left};
 use crate::clock::Timestamp;
-use crate::config::Config;
+use crate::config::{AnchorSetSource, Config};
 use crate::document::{At, Problems, Severity};
 use crate::http::tls::ServerIdentity;
 use crate::http::{STORE_PATIENCE, Services};
@@ -34,7 +34,7 @@ use crate::registry::{Difference, Registry};
 use crate::store::StoreError;
 use crate::store::evidence::Evidence;
 use crate::telemetry::{self, OpLabel};
-use crate::world::{self, Facts, World};
+use crate::world::{self, Facts, InForce, Reloaded, World};
 use expiry::{Outlook, deliver};
 use outside::Outside;
 use stillness::{Fingerprint, Stillness};
@@ -61,8 +61,11 @@ pub struct Background {
     pub administration: Arc<Administration>,
     /// The server's certificates, in the order of the listeners that have one.
     pub identities: Vec<Arc<ServerIdentity>>,
-    /// The configuration in force.
+    /// The configuration in force, but for its anchor sets.
     pub config: Config,
+    /// Where the anchor sets in force and their lists come from: `config.trust_anchors`, or what was in force before
+    /// where that cannot take effect.
+    pub sets: Vec<AnchorSetSource>,
     /// From the control socket.
     pub orders: mpsc::Receiver<Order>,
     /// Becomes true when the server ends.
@@ -89,7 +92,7 @@ pub async fn run(background: Background) {
 async fn changes(mut background: Background, mut outlook: Outlook) {
     let (notice, mut notices) = mpsc::channel(1);
     let mut watcher = Watcher::start(notice);
-    watcher.follow(&background.config, background.services.authenticator.load().registry());
+    background.follow(&mut watcher);
     let mut files = Stillness::default();
     let mut look = every(LOOK);
     let mut rescan = every(background.config.clients.rescan);
@@ -102,14 +105,14 @@ async fn changes(mut background: Background, mut outlook: Outlook) {
             _ = background.ended.changed() => return,
             _ = notices.recv() => files.restless = true,
             _ = rescan.tick() => {
-                watcher.follow(&background.config, background.services.authenticator.load().registry());
+                background.follow(&mut watcher);
                 files.restless = true;
             }
             _ = look.tick(), if files.restless => {
                 if let Some(unsettled) = files.look(background.fingerprint()) {
                     background.reload(&unsettled).await;
                     background.read_keys();
-                    watcher.follow(&background.config, background.services.authenticator.load().registry());
+                    background.follow(&mut watcher);
                 }
             }
             _ = minute.tick() => {
@@ -220,8 +223,10 @@ impl Background {
     async fn reload(&mut self, unsettled: &BTreeSet<PathBuf>) -> Problems {
         let now = self.services.clock.now();
         let previous = self.services.authenticator.load();
-        let World { authenticator, warnings: mut problems } =
-            World::reload(&self.config, &self.facts, &previous, unsettled, now);
+        let in_force = InForce { authenticator: &previous, sets: &self.sets };
+        let Reloaded { authenticator, sets, mut problems } =
+            World::reload(&self.config, &self.facts, in_force, unsettled, now);
+        self.sets = sets;
         problems.0.extend(self.read_identities().0);
         // A client that is back loses its old tokens before it is let in again.
         self.roll_due = !self.take_the_roll(authenticator.registry()).await;
@@ -340,7 +345,11 @@ impl Background {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         metrics.clients.set(number(world.registry().clients().filter(|client| client.enabled).count()));
         metrics.clients_broken_files.set(number(world.registry().broken_files()));
-        self.services.health.set_config_hash(world::config_hash(&self.config, world.registry()));
+        self.services.health.set_config_hash(world::config_hash(
+            &self.config.issuer,
+            &self.sets,
+            world.registry(),
+        ));
     }
 
     fn fingerprint(&self) -> Fingerprint {
@@ -349,9 +358,15 @@ impl Background {
             self.services.authenticator.load().registry(),
         );
         files.extend(
-            named_files(&self.config).into_iter().map(|file| (file.clone(), crate::registry::stamp(&file))),
+            named_files(&self.config, &self.sets)
+                .into_iter()
+                .map(|file| (file.clone(), crate::registry::stamp(&file))),
         );
         files
+    }
+
+    fn follow(&self, watcher: &mut Watcher) {
+        watcher.follow(&self.config, &self.sets, self.services.authenticator.load().registry());
     }
 
     /// What the listeners show: subjects and ends. As it was read, because opening the files again may take a password

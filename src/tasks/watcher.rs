@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, CrlSource, IdentitySource};
+use crate::config::{AnchorSetSource, Config, CrlSource, IdentitySource};
 use crate::registry::Registry;
 use crate::world;
 
@@ -35,10 +35,11 @@ impl Watcher {
 
     /// Watches the directories of everything that may change. Directories and not files: an editor or a mounted
     /// secret replaces a file by another of its name.
-    pub(super) fn follow(&mut self, config: &Config, registry: &Registry) {
+    pub(super) fn follow(&mut self, config: &Config, sets: &[AnchorSetSource], registry: &Registry) {
         let Some(watcher) = &mut self.watcher else { return };
         let parent = |file: PathBuf| file.parent().map(Path::to_owned);
-        let mut wanted: BTreeSet<PathBuf> = named_files(config).into_iter().filter_map(parent).collect();
+        let mut wanted: BTreeSet<PathBuf> =
+            named_files(config, sets).into_iter().filter_map(parent).collect();
         wanted.extend(registry.certificate_files().filter_map(|file| parent(file.to_owned())));
         wanted.insert(config.clients.directory.clone());
         wanted.insert(config.signing.directory.clone());
@@ -58,17 +59,18 @@ impl Watcher {
     }
 }
 
-/// The files that the configuration names and that are read again when they change.
-pub(super) fn named_files(config: &Config) -> Vec<PathBuf> {
-    let anchors =
-        config.trust_anchors.iter().flat_map(|set| std::iter::once(&set.file).chain(&set.intermediates));
+/// The files that are read again when they change: those that the configuration names, and those of the anchor sets in
+/// force, `sets`, which are others where the sets of the configuration cannot take effect.
+pub(super) fn named_files(config: &Config, sets: &[AnchorSetSource]) -> BTreeSet<PathBuf> {
+    let sets = || config.trust_anchors.iter().chain(sets);
+    let anchors = sets().flat_map(|set| std::iter::once(&set.file).chain(&set.intermediates));
+    let lists = sets().flat_map(|set| &set.crl).filter_map(|source| match source {
+        CrlSource::File(file) => Some(file),
+        CrlSource::Url(_) => None,
+    });
     let identities = world::listeners_with_tls(config).flat_map(|tls| match &tls.identity {
         IdentitySource::Files { certificate, key } => vec![certificate, key],
         IdentitySource::Pkcs12 { file, .. } => vec![file],
-    });
-    let lists = config.trust_anchors.iter().flat_map(|set| &set.crl).filter_map(|source| match source {
-        CrlSource::File(file) => Some(file),
-        CrlSource::Url(_) => None,
     });
     anchors.chain(lists).chain(identities).map(|file| file.path.clone()).collect()
 }

@@ -147,8 +147,14 @@ fn a_list_that_has_run_out_closes_the_door_or_is_told_as_the_set_requires() {
         server.setup.clock.advance(Duration::from_secs(1));
         assert_eq!(ask(&mut connection, "billing").status, status, "{policy}");
         assert!(server.is_active(&token), "{policy}: not to know ends no token");
-        eventually("it is told", || readyz(&server).contains("out of date"));
-        assert!(readyz(&server).contains("degraded"));
+        eventually("it is told, with its file", || {
+            let ready = server.admin("/readyz").json();
+            ready["status"] == "degraded"
+                && ready["problems"].as_array().unwrap().iter().any(|problem| {
+                    problem["what"].as_str().unwrap().contains("out of date")
+                        && problem["file"].as_str().unwrap().ends_with("/corp.crl")
+                })
+        });
         let unknown = metrics(&server).contains("revocation_unknown_total{trust_anchors=\"corp\"} 1");
         assert_eq!((unknown, refused(&server, "revocation_unknown")), (status == 200, status == 400));
 
@@ -194,6 +200,90 @@ fn a_list_that_is_gone_broken_or_older_leaves_the_one_in_force() {
     }
     server.setup.clock.advance(DAY * 8);
     assert_eq!(server.token("orders", Some(&orders)).status, 400, "until it runs out");
+}
+
+/// Gives the anchor set of a running server another name in its configuration.
+fn rename_set(server: &Server, from: &str, to: &str) {
+    let config = fs::read_to_string(server.setup.path("certbound.yaml")).unwrap();
+    let renamed = config.replace(&format!("  {from}: {{ file:"), &format!("  {to}: {{ file:"));
+    assert_ne!(config, renamed);
+    server.setup.write("certbound.yaml", renamed);
+}
+
+/// `billing` and `orders`, naming this anchor set.
+fn name_set(setup: &Setup, set: &str) {
+    for client in ["billing", "orders"] {
+        let fields = format!("tls_client_auth_san_dns: {client}.example.com\ntrust_anchors: {set}\n");
+        setup.client(client, &fields);
+    }
+}
+
+#[test]
+fn a_set_that_stays_because_clients_name_it_keeps_its_lists() {
+    let setup = with_list();
+    name_set(&setup, "corp");
+    let server = setup.start();
+    let (billing, orders) =
+        (server.setup.pki.client("billing.example.com"), server.setup.pki.client("orders.example.com"));
+    rename_set(&server, "corp", "corp2");
+    let problems = server.reload();
+    let told = |problem: &String| problem.contains("`corp` ") && problem.contains("`billing`, `orders`");
+    assert!(problems.iter().any(told), "{problems:?}");
+    assert_eq!(server.token("billing", Some(&billing)).status, 200);
+
+    put(&server.setup, &List::new(2, server.setup.pki.now).revoking(&billing.chain[0]));
+    eventually("the new list is read", || server.token("billing", Some(&billing)).status == 400);
+    assert_eq!(server.token("orders", Some(&orders)).status, 200);
+    assert!(readyz(&server).contains("`corp` has been removed"), "as long as it is so");
+
+    name_set(&server.setup, "corp2");
+    eventually("the configuration takes effect", || readyz(&server).contains("\"ready\""));
+    assert_eq!(server.token("billing", Some(&billing)).status, 400);
+    assert_eq!(server.token("orders", Some(&orders)).status, 200);
+    put(&server.setup, &List::new(3, server.setup.pki.now).revoking(&orders.chain[0]));
+    eventually("and its list counts", || server.token("orders", Some(&orders)).status == 400);
+}
+
+#[test]
+fn a_set_that_stays_because_the_next_cannot_be_read_keeps_its_lists() {
+    let server = with_list().start();
+    let billing = server.setup.pki.client("billing.example.com");
+    let config = fs::read_to_string(server.setup.path("certbound.yaml")).unwrap();
+    let next = config.replace("file: corp.pem", "file: next.pem").replace("corp.crl", "next.crl");
+    server.setup.write("certbound.yaml", next);
+    assert!(!server.reload().is_empty(), "there is no next.pem");
+    put(&server.setup, &List::new(2, server.setup.pki.now).revoking(&billing.chain[0]));
+    eventually("the list in force is read", || server.token("billing", Some(&billing)).status == 400);
+
+    server.setup.write("next.crl", List::new(3, server.setup.pki.now).signed_by(&server.setup.pki.corp));
+    server.setup.write("next.pem", server.setup.pki.corp.identity().certificate_pem());
+    eventually("the next set is in force", || server.token("billing", Some(&billing)).status == 200);
+}
+
+#[test]
+fn a_set_that_stays_because_clients_name_it_goes_on_fetching() {
+    let web = Web::http();
+    let anchors = format!(", crl: [{{ url: \"{}\" }}]", web.url("/corp.crl"));
+    let setup = setup(&anchors, "outgoing: { allow: [127.0.0.0/8, \"::1\"] }\n");
+    name_set(&setup, "corp");
+    let now = setup.pki.now;
+    web.put("/corp.crl", List::new(1, now).signed_by(&setup.pki.corp));
+    let server = setup.start();
+    let (billing, orders) =
+        (server.setup.pki.client("billing.example.com"), server.setup.pki.client("orders.example.com"));
+    eventually("it is fetched", || server.token("billing", Some(&billing)).status == 200);
+    let kept = || fs::read_dir(server.setup.path("fetched/crl")).map_or(0, Iterator::count);
+    eventually("it is kept", || kept() > 0);
+    let files = kept();
+    rename_set(&server, "corp", "corp2");
+    assert!(!server.reload().is_empty());
+    web.put("/corp.crl", List::new(2, now).revoking(&billing.chain[0]).signed_by(&server.setup.pki.corp));
+    eventually("the next one is fetched", || {
+        server.setup.clock.advance(MINUTE * 10);
+        server.token("billing", Some(&billing)).status == 400
+    });
+    assert_eq!(server.token("orders", Some(&orders)).status, 200);
+    assert_eq!(kept(), files, "and what was kept of it is kept");
 }
 
 #[test]
