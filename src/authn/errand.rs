@@ -51,6 +51,12 @@ impl Errand {
         self.questions.is_empty() && self.sets.is_empty()
     }
 
+    /// Takes over what another one is to ask.
+    pub fn join(&mut self, other: Self) {
+        self.questions.extend(other.questions);
+        self.sets.extend(other.sets);
+    }
+
     /// Asks everybody at once and returns when the last has answered, or has had its time: each takes 2 s at most, and
     /// whoever asks the same at the same moment shares the exchange. Answers are kept where they are looked up; what
     /// became of sets is given too, for the log.

@@ -21,6 +21,10 @@ use crate::pki::trust::{PathEntry, TrustErrorKind, TrustedChain};
 use crate::pki::{AnchorSetName, Certificate, SubjectMatcher, TrustError};
 use crate::registry::{Client, Credential};
 
+/// The most characters of a stranger's value within a sentence of ours (contract ruling 10); the sentence itself is not
+/// cut, so that what it says after the value is not lost.
+const A_STRANGERS_VALUE: usize = 128;
+
 /// How far to go.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Depth {
@@ -108,7 +112,8 @@ impl<'a> Examination<'a> {
         };
         let known = ClientId::parse(claimed).ok().and_then(|id| world.registry.find(&id));
         let Some(client) = known else {
-            return Err(self.refuse("client_id", Reason::UnknownClient, "a registered client_id", claimed));
+            let seen = format_args!("{claimed:.A_STRANGERS_VALUE$}");
+            return Err(self.refuse("client_id", Reason::UnknownClient, "a registered client_id", seen));
         };
         self.note("client_id", || "a registered client_id", || client.id.to_string());
         Ok(client)
@@ -158,7 +163,7 @@ impl<'a> Examination<'a> {
             leaf.allows_client_auth(),
             Reason::WrongUsage,
             || "none, or one with clientAuth",
-            || leaf.purposes().map_or_else(|| "none".to_owned(), |usages| usages.join(" ")),
+            || leaf.purposes().map_or_else(|| "none".to_owned(), |usages| cut(&usages.join(" "))),
         )?;
         let Credential::TlsClientAuth { .. } = credential else {
             // `openssl req -x509` makes CA certificates; pinned, they are as good as any other.
@@ -331,6 +336,10 @@ impl<'a> Examination<'a> {
             self.findings.push(finding.clone());
         }
     }
+}
+
+fn cut(value: &str) -> String {
+    format!("{value:.A_STRANGERS_VALUE$}")
 }
 
 fn reason_of(error: &TrustError) -> Reason {

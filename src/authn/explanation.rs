@@ -6,7 +6,8 @@
 use serde::Serialize;
 
 use super::examination::Examination;
-use super::{ClientAuthenticator, Finding, Presented, Reason, Refusal, remedy};
+use super::remedy::Remedy;
+use super::{ClientAuthenticator, Finding, Presented, Reason, Refusal};
 use crate::clock::Timestamp;
 use crate::oauth::ClientId;
 use crate::pki::certificate::{Certificate, Chain};
@@ -40,6 +41,10 @@ pub struct Explanation {
     /// The lines of the client document that would accept this certificate, if there are any; none for one that is
     /// accepted.
     pub accepting_yaml: Option<String>,
+    /// What has to be done beside them, or instead of them where no line does it: a file to be written, a set to be
+    /// published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accepting_step: Option<String>,
 }
 
 /// One certificate of the path.
@@ -71,9 +76,10 @@ impl Explanation {
     ) -> Self {
         let client = ClientId::parse(claimed).ok().and_then(|id| world.registry.find(&id));
         let credential = client.map(|client| &client.credential);
-        let accepting_yaml = client
+        let remedy = client
             .filter(|_| refusal.is_some())
-            .and_then(|client| remedy::accepting_yaml(world, client, presented, now));
+            .map(|client| Remedy::find(world, client, presented, now))
+            .unwrap_or_default();
         let policy = match credential {
             Some(Credential::TlsClientAuth { anchors, .. }) => world.revocation.policy(anchors),
             _ => None,
@@ -94,7 +100,8 @@ impl Explanation {
                 policy: policy.map_or(RevocationMode::Off, |policy| policy.mode).as_str(),
                 sources: examination.consulted,
             },
-            accepting_yaml,
+            accepting_yaml: remedy.yaml,
+            accepting_step: remedy.step,
             checks: examination.findings,
         }
     }

@@ -103,15 +103,27 @@ impl ClientAuthenticator {
         presented: &Presented,
         now: Timestamp,
     ) -> Result<AuthenticatedClient, Refusal> {
-        let mut examination = Examination::new(self, Depth::FirstFailure, now);
-        let outcome = examination.run(claimed, presented);
+        let (outcome, errand) = self.consider(claimed, presented, now);
         match &self.remote {
-            Some(remote) if !examination.errand.is_empty() => {
-                examination.errand.run(remote, &self.revocation, now).await;
+            Some(remote) if !errand.is_empty() => {
+                errand.run(remote, &self.revocation, now).await;
                 self.authenticate(claimed, presented, now)
             }
             _ => outcome,
         }
+    }
+
+    /// The decision by what is known, and what somebody else could still say of it: for whoever decides about many, and
+    /// asks for all of them at once.
+    pub fn consider(
+        &self,
+        claimed: Option<&str>,
+        presented: &Presented,
+        now: Timestamp,
+    ) -> (Result<AuthenticatedClient, Refusal>, Errand) {
+        let mut examination = Examination::new(self, Depth::FirstFailure, now);
+        let outcome = examination.run(claimed, presented);
+        (outcome, examination.errand)
     }
 
     /// Makes the same decision, but goes through every check and keeps what each expected and saw.

@@ -74,10 +74,11 @@ pub struct Finding {
     pub seen: String,
 }
 
-/// The client is not who it says it is. As text it is for the log, and what the stranger showed is cut to the 128
-/// characters of a stranger's value there: a `client_id` has room for 64 KiB, and so has a certificate.
+/// The client is not who it says it is. As text it is for the log, of about 1,024 characters at most, whatever it was made
+/// of. The values that a stranger showed are cut where they enter a sentence; the sentence is ours, and its end says
+/// when, or what else to look at.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{}: {} (expected {}, seen {:.128})", reason.as_str(), finding.check, finding.expected, finding.seen)]
+#[error("{}: {} (expected {:.400}, seen {:.560})", reason.as_str(), finding.check, finding.expected, finding.seen)]
 pub struct Refusal {
     /// In one word.
     pub reason: Reason,
@@ -114,11 +115,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_stranger_showed_is_cut_before_it_is_text() {
+    fn whatever_a_stranger_showed_the_text_is_bounded() {
         let seen = "é".repeat(60_000);
         let finding = Finding { check: "client_id", ok: false, expected: "one".to_owned(), seen };
         let text = Refusal { reason: Reason::UnknownClient, finding }.to_string();
-        assert_eq!(text.matches('é').count(), 128, "{}", text.len());
+        assert!(text.chars().count() <= 1024, "{}", text.chars().count());
         assert!(text.ends_with(')'), "and nothing after it is lost");
+    }
+
+    #[test]
+    fn a_sentence_of_ours_keeps_its_end() {
+        let seen = format!("the leaf (CN={}): it was revoked on 2026-01-02T03:04:05Z", "x".repeat(124));
+        let finding = Finding { check: "revocation", ok: false, expected: "good".to_owned(), seen };
+        let text = Refusal { reason: Reason::Revoked, finding }.to_string();
+        assert!(text.ends_with("on 2026-01-02T03:04:05Z)"), "{text}");
     }
 }

@@ -6,34 +6,74 @@
 
 use std::sync::Arc;
 
+use url::Url;
+
 use super::examination::{Depth, Examination};
 use super::{ClientAuthenticator, Presented};
 use crate::clock::Timestamp;
 use crate::pki::certificate::{AltName, Certificate, Chain};
 use crate::pki::{AnchorSetName, SubjectMatcher};
-use crate::registry::{Client, Credential, Pin};
+use crate::registry::{Addition, Client, Credential, Pin};
 
-/// The fewest lines that would do it, each to be written in the place of the one with the same key.
-pub(super) fn accepting_yaml(
-    world: &ClientAuthenticator,
-    client: &Client,
-    presented: &Presented,
-    now: Timestamp,
-) -> Option<String> {
-    let Presented::Certificate(certificate) = presented else { return None };
-    let mut candidates = candidates(world, client, &certificate.chain, now);
-    candidates.sort_by_key(|candidate| candidate.lines.len());
-    let accepted = candidates.into_iter().find(|candidate| {
-        let client = Arc::new(candidate.client.clone());
-        Examination::new(world, Depth::FirstFailure, now).judge(&client, presented).is_ok()
-    });
-    accepted.map(|candidate| candidate.lines.join("\n"))
+/// What would have a certificate accepted.
+#[derive(Debug, Default)]
+pub(super) struct Remedy {
+    /// The fewest lines that would do it, each to be written in the place of the one with the same key.
+    pub(super) yaml: Option<String>,
+    /// What is to be done beside them, or instead of them where no line of the document does it.
+    pub(super) step: Option<String>,
+}
+
+impl Remedy {
+    /// Nothing, where nothing that may be written would do it.
+    pub(super) fn find(
+        world: &ClientAuthenticator,
+        client: &Client,
+        presented: &Presented,
+        now: Timestamp,
+    ) -> Self {
+        let Presented::Certificate(certificate) = presented else { return Self::default() };
+        let mut candidates = candidates(world, client, &certificate.chain, now);
+        candidates.sort_by_key(|candidate| candidate.lines.len() + usize::from(candidate.step.is_some()));
+        let accepted = candidates.into_iter().find(|candidate| {
+            let client = Arc::new(candidate.client.clone());
+            Examination::new(world, Depth::FirstFailure, now).judge(&client, presented).is_ok()
+        });
+        accepted.map(Self::of).unwrap_or_default()
+    }
+
+    fn of(candidate: Candidate) -> Self {
+        let Candidate { lines, step, client } = candidate;
+        let yaml = (!lines.is_empty()).then(|| lines.join("\n"));
+        match (step, yaml) {
+            (Some(Step::File), yaml) => {
+                let command = format!("certbound client add-certificate {} FILE", client.id);
+                Self { yaml, step: Some(format!("`{command}` writes the file and the line")) }
+            }
+            // The lines alone would not do it, so they are none.
+            (Some(Step::Publish(uri)), also) => {
+                let also = also.map(|yaml| format!(", and `{yaml}` has to be written")).unwrap_or_default();
+                let step = format!("the client has to publish it in its set at {uri}{also}");
+                Self { yaml: None, step: Some(step) }
+            }
+            (None, yaml) => Self { yaml, step: None },
+        }
+    }
 }
 
 /// The client as these lines would have it.
 struct Candidate {
     client: Client,
     lines: Vec<String>,
+    step: Option<Step>,
+}
+
+/// What a line of the document cannot do.
+enum Step {
+    /// The certificate has to be in a file.
+    File,
+    /// The certificate has to be in the set that is published here.
+    Publish(Url),
 }
 
 impl Candidate {
@@ -42,7 +82,7 @@ impl Candidate {
         if !client.enabled {
             lines.push("enabled: true".to_owned());
         }
-        Self { client: Client { credential, enabled: true, ..client.clone() }, lines }
+        Self { client: Client { credential, enabled: true, ..client.clone() }, lines, step: None }
     }
 }
 
@@ -69,17 +109,30 @@ fn candidates(world: &ClientAuthenticator, client: &Client, chain: &Chain, now: 
             candidates
         }
         credential @ Credential::SelfSignedTlsClientAuth { .. } => {
-            let mut candidates = vec![Candidate::new(client, credential.clone(), Vec::new())];
-            let mut pins = world.pins_of(credential);
-            pins.insert(chain.leaf.thumbprint(), Pin { certificate: None, source: "x5t#S256".to_owned() });
-            if pins.len() <= world.max_certificates() {
-                let listed = pins.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let credential = Credential::SelfSignedTlsClientAuth { pins, jwks_uri: None };
-                candidates.push(Candidate::new(client, credential, vec![format!("x5t#S256: [{listed}]")]));
-            }
-            candidates
+            let as_it_is = Candidate::new(client, credential.clone(), Vec::new());
+            std::iter::once(as_it_is).chain(with_one_more(world, client, &chain.leaf)).collect()
         }
     }
+}
+
+/// The client with this certificate beside those that it has, in the way in which it registers them.
+fn with_one_more(world: &ClientAuthenticator, client: &Client, leaf: &Certificate) -> Option<Candidate> {
+    let (line, step) = match world.registry.addition(client, leaf)? {
+        Addition::File { line, .. } => (Some(line), Some(Step::File)),
+        Addition::Key { line, .. } => (Some(line?), None),
+        Addition::Thumbprint { line } => (Some(line), None),
+        Addition::Published { uri, .. } => (None, Some(Step::Publish(uri))),
+    };
+    let mut pins = world.pins_of(&client.credential);
+    let places = world.registry.certificate_places(&client.id);
+    // A name whose file is away counts too.
+    let listed = places.map_or(0, |places| places.entries.len()).max(pins.len());
+    if listed >= world.max_certificates() {
+        return None;
+    }
+    pins.insert(leaf.thumbprint(), Pin { certificate: None, source: String::new() });
+    let credential = Credential::SelfSignedTlsClientAuth { pins, jwks_uri: None };
+    Some(Candidate { step, ..Candidate::new(client, credential, line.into_iter().collect()) })
 }
 
 /// Two enabled clients with an equal rule under anchors that share a key are refused, so that is no way out.

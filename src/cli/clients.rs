@@ -8,7 +8,6 @@
 mod add;
 mod change;
 mod edit;
-mod jwk;
 mod retire;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@
 //! change (by [`Registry::fingerprint`]), to wait until it stands still and to put the next registry in force
 //! is the caller's.
 
+mod addition;
 mod clash;
 pub mod client;
 mod dates;
@@ -23,8 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use url::Url;
-
+pub use addition::Addition;
 pub use client::{Client, Credential, Pin};
 pub use fingerprint::{Stamp, stamp};
 pub use places::{CertificatePlace, CertificatePlaces};
@@ -101,20 +101,6 @@ impl Registry {
     /// Every client, in the order of the files and of the documents in them.
     pub fn clients(&self) -> impl Iterator<Item = &Arc<Client>> {
         self.in_force().map(|registered| &registered.client)
-    }
-
-    /// Where the enabled clients publish their certificates, each URL once, and the most certificates that a
-    /// set there may have.
-    pub fn jwks_uris(&self) -> BTreeMap<Url, usize> {
-        let mut uris = BTreeMap::new();
-        for file in self.files.values() {
-            let enabled = file.in_force.iter().filter(|registered| registered.client.enabled);
-            for uri in enabled.filter_map(|registered| registered.client.credential.jwks_uri()) {
-                let max = uris.entry(uri.clone()).or_insert(0);
-                *max = file.reading.context.max_certificates.max(*max);
-            }
-        }
-        uris
     }
 
     /// How many files (the directory is one, too) had an error when they were last read.

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use certbound::authn::{Explanation, Presented, PresentedCertificate, Reason, Via};
-use certbound::pki::Chain;
+use certbound::oauth::ClientId;
 use certbound::pki::workshop::{Authority, Template};
+use certbound::pki::{Certificate, Chain, files};
+use certbound::registry::Addition;
 use certbound::world::{Facts, World};
 
 use crate::support::crl::List;
@@ -26,17 +28,20 @@ fn check<'e>(explanation: &'e Explanation, name: &str) -> &'e certbound::authn::
     explanation.checks.iter().find(|check| check.check == name).unwrap_or_else(|| panic!("{explanation:#?}"))
 }
 
-/// Puts the lines in the place of those with the same keys, and asks again.
-fn apply(setup: &Setup, client: &str, lines: &str) {
+/// Puts the lines in the place of those with the same keys, and the certificate in the file that they name last.
+fn apply(setup: &Setup, client: &str, lines: &str, shown: &Shown) {
     let file = format!("clients.d/{client}.yaml");
     let mut document = std::fs::read_to_string(setup.path(&file)).unwrap();
     for line in lines.lines() {
         let key = line.split(':').next().unwrap();
         let replaces = |old: &str| match key {
-            "x5t#S256" => old.starts_with("certificates:") || old.starts_with("jwks_uri:"),
             key if key.starts_with("tls_client_auth_") => old.starts_with("tls_client_auth_"),
             key => old.starts_with(&format!("{key}:")),
         };
+        if let Some(names) = line.strip_prefix("certificates: [") {
+            let name = names.trim_end_matches(']').rsplit(", ").next().unwrap();
+            setup.write(&format!("clients.d/{name}"), files::to_pem(&shown.chain[0]));
+        }
         let kept = document.lines().filter(|old| !replaces(old));
         document = kept.chain([line, ""]).collect::<Vec<_>>().join("\n");
     }
@@ -79,15 +84,6 @@ fn the_proposed_lines_are_what_would_accept_and_nothing_is_proposed_that_would_n
     let (corp, stranger) =
         (setup.pki.corp.clone(), Authority::new(&setup.pki.template("Stranger CA")).unwrap());
     setup.client("off", "tls_client_auth_san_dns: off.example.com\ntrust_anchors: corp\nenabled: false\n");
-    let old = setup.pki.self_signed("old");
-    setup.pinned("edge", &[&old]);
-    let x5t = |shown: &[&Shown]| {
-        let mut all: Vec<_> = shown.iter().map(|one| one.thumbprint().parse().unwrap()).collect();
-        all.sort_unstable();
-        let all: Vec<String> = all.iter().map(certbound::pki::Thumbprint::to_string).collect();
-        format!("x5t#S256: [{}]", all.join(", "))
-    };
-    let next = setup.pki.self_signed("next");
     for (what, client, shown, lines) in [
         (
             "another name",
@@ -114,7 +110,6 @@ fn the_proposed_lines_are_what_would_accept_and_nothing_is_proposed_that_would_n
             Some("trust_anchors: partner\ntls_client_auth_san_dns: \"bill.example.com\"".to_owned()),
         ),
         ("disabled", "off", issued(&corp, &setup, "off.example.com"), Some("enabled: true".to_owned())),
-        ("another certificate", "edge", next.clone(), Some(x5t(&[&old, &next]))),
         ("a CA that nobody trusts", "billing", issued(&stranger, &setup, "billing.example.com"), None),
         (
             "expired",
@@ -136,13 +131,80 @@ fn the_proposed_lines_are_what_would_accept_and_nothing_is_proposed_that_would_n
         assert!(!explanation.accepted, "{what}");
         assert_eq!(explanation.accepting_yaml, lines, "{what}: {explanation:#?}");
         if let Some(lines) = lines {
-            apply(&setup, client, &lines);
+            apply(&setup, client, &lines, &shown);
             let then = explain(&setup, client, &shown);
             assert!(then.accepted, "{what}: {then:#?}");
             assert_eq!(then.accepting_yaml, None, "{what}: there is nothing to write");
         }
         setup.write(&format!("clients.d/{client}.yaml"), document);
     }
+}
+
+/// The document of a self-signed client with this line.
+fn self_signed(setup: &Setup, id: &str, line: &str) {
+    let text = format!("client_id: {id}\ntoken_endpoint_auth_method: self_signed_tls_client_auth\n{line}\n");
+    setup.write(&format!("clients.d/{id}.yaml"), text);
+}
+
+/// The JWK that a client would have to publish.
+fn jwk(setup: &Setup, shown: &Shown) -> String {
+    self_signed(setup, "publishing", "jwks_uri: https://edge.example.com/jwks.json");
+    let config = setup.config();
+    let (facts, _) = Facts::new(&config);
+    let world = World::draft(&config, &facts, setup.pki.now).authenticator;
+    let client = world.registry().find(&ClientId::parse("publishing").unwrap()).unwrap();
+    let certificate = Certificate::parse(&shown.chain[0]).unwrap();
+    let Some(Addition::Published { jwk, .. }) = world.registry().addition(client, &certificate) else {
+        panic!("it publishes its certificates")
+    };
+    jwk.unwrap()
+}
+
+#[test]
+fn a_certificate_is_proposed_in_the_way_in_which_the_client_registers_those_it_has() {
+    let setup = Setup::new();
+    let (old, next) = (setup.pki.self_signed("old"), setup.pki.self_signed("next"));
+    let jwks = format!("jwks: {{keys: [{}]}}", jwk(&setup, &old));
+    setup.write("clients.d/old.der", &old.chain[0]);
+    for (line, key) in [
+        ("certificates: [old.der]".to_owned(), "certificates: [old.der, edge."),
+        (format!("x5t#S256: [{}]", old.thumbprint()), "x5t#S256: ["),
+        (jwks, "jwks: {keys: ["),
+    ] {
+        for also in ["", "\nenabled: false"] {
+            self_signed(&setup, "edge", &format!("{line}{also}"));
+            let explanation = explain(&setup, "edge", &next);
+            let lines = explanation.accepting_yaml.unwrap();
+            assert!(lines.starts_with(key), "{lines}");
+            let is_file = key.starts_with("certificates");
+            let command = explanation
+                .accepting_step
+                .filter(|step| step.contains("certbound client add-certificate edge FILE"));
+            assert_eq!(command.is_some(), is_file, "{lines}");
+            assert_eq!(lines.contains("enabled: true"), !also.is_empty(), "{lines}");
+            apply(&setup, "edge", &lines, &next);
+            for shown in [&old, &next] {
+                assert!(explain(&setup, "edge", shown).accepted, "{lines}");
+            }
+        }
+    }
+}
+
+#[test]
+fn where_no_line_registers_a_certificate_it_is_said_what_does() {
+    let mut setup = Setup::new();
+    let (old, next) = (setup.pki.self_signed("old"), setup.pki.self_signed("next"));
+    self_signed(&setup, "edge", "jwks_uri: https://edge.example.com/jwks.json");
+    let explanation = explain(&setup, "edge", &next);
+    assert_eq!((explanation.reason, &explanation.accepting_yaml), (Some(Reason::NotRegistered), &None));
+    let step = explanation.accepting_step.unwrap();
+    assert!(step.contains("publish") && step.contains("https://edge.example.com/jwks.json"), "{step}");
+
+    // Nothing is proposed beyond what one client may have, a file that is away included.
+    setup.more = "clients: { max_certificates: 2 }\n".to_owned();
+    setup.pinned("edge", &[&old, &setup.pki.self_signed("other")]);
+    let full = explain(&setup, "edge", &next);
+    assert_eq!((full.accepting_yaml, full.accepting_step), (None, None));
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::change::{Edit, Force, Meant, NotDone, Snapshot, pins};
-use super::{edit, jwk};
+use super::edit;
 use crate::cli::output::{Answer, Fault, REFUSED, complain};
 use crate::cli::{Format, Globals, control, files};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::pki::Certificate;
 use crate::pki::files::{FileError, key_matches, to_pem};
-use crate::registry::{CertificatePlaces, Client, Credential, Registry};
+use crate::registry::{Addition as Place, CertificatePlaces, Client, Credential, Registry};
 
 /// Adds the certificate of `file` to the list of a client.
 pub(super) fn add(
@@ -31,16 +31,18 @@ pub(super) fn add(
     warn_of_others(&certificate, client, &before.registry);
 
     let places = before.registry.certificate_places(&client.id);
-    let addition = Addition { certificate: &certificate, client, format: globals.format };
+    let place = before.registry.addition(client, &certificate);
+    let place = place.ok_or_else(|| known_by_its_subject(client))?;
+    let addition = Addition { certificate: &certificate, client, place, format: globals.format };
     let (edit, path) = match prepared(&addition, places.as_ref()) {
         Ok(prepared) => prepared,
-        Err(why) => return Ok(addition.by_hand(&why, places.as_ref())),
+        Err(why) => return Ok(addition.by_hand(&why)),
     };
     let mut meant = Meant { client, pins: pins(client).keys().copied().collect() };
     meant.pins.insert(certificate.thumbprint());
     match edit.make(&meant, &before, (&config, server.as_ref()), now) {
         Ok(force) => Ok(addition.done(&path, force)),
-        Err(NotDone::Unwritable(why)) => Ok(addition.by_hand(&why, places.as_ref())),
+        Err(NotDone::Unwritable(why)) => Ok(addition.by_hand(&why)),
         Err(NotDone::Undone(why)) => Err(Fault::Refused(why)),
     }
 }
@@ -69,11 +71,7 @@ fn only_certificate(file: &Path, password_file: Option<&Path>) -> Result<Certifi
 fn fits(certificate: &Certificate, client: &Client, config: &Config, now: Timestamp) -> Result<(), Fault> {
     let no = |why: String| Err(Fault::Refused(why));
     let Credential::SelfSignedTlsClientAuth { pins, .. } = &client.credential else {
-        return no(format!(
-            "client `{}` is known by its subject (tls_client_auth), not by certificates: a new certificate of its CA \
-             with the same name is accepted as it is, `certbound explain --client {} --cert FILE` shows it",
-            client.id, client.id
-        ));
+        return Err(known_by_its_subject(client));
     };
     if let Some(pin) = pins.get(&certificate.thumbprint()) {
         return no(format!(
@@ -105,6 +103,14 @@ fn fits(certificate: &Certificate, client: &Client, config: &Config, now: Timest
     Ok(())
 }
 
+fn known_by_its_subject(client: &Client) -> Fault {
+    Fault::Refused(format!(
+        "client `{}` is known by its subject (tls_client_auth), not by certificates: a new certificate of its CA with \
+         the same name is accepted as it is, `certbound explain --client {} --cert FILE` shows it",
+        client.id, client.id
+    ))
+}
+
 fn warn_of_others(certificate: &Certificate, client: &Client, registry: &Registry) {
     let has = |other: &&std::sync::Arc<Client>| {
         other.id != client.id && pins(other).contains_key(&certificate.thumbprint())
@@ -118,17 +124,24 @@ fn warn_of_others(certificate: &Certificate, client: &Client, registry: &Registr
 fn prepared(addition: &Addition<'_>, places: Option<&CertificatePlaces>) -> Result<(Edit, PathBuf), String> {
     let file = addition.client.at.file.as_ref();
     let places = places.ok_or_else(|| format!("{} has a problem that comes first", file.display()))?;
-    if places.list.is_none() {
-        return Err(match &addition.client.credential {
-            Credential::SelfSignedTlsClientAuth { jwks_uri: Some(uri), .. } => {
-                format!("client `{}` publishes its certificates itself, at {uri}", addition.client.id)
-            }
-            _ => format!("client `{}` has no list `certificates` in {}", addition.client.id, file.display()),
-        });
-    }
+    let path = match &addition.place {
+        Place::File { path, .. } if places.list.is_some() => path.clone(),
+        Place::Published { uri, .. } => {
+            return Err(format!(
+                "client `{}` publishes its certificates itself, at {uri}",
+                addition.client.id
+            ));
+        }
+        _ => {
+            return Err(format!(
+                "client `{}` has no list `certificates` in {}",
+                addition.client.id,
+                file.display()
+            ));
+        }
+    };
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let path = addition.file();
-    let name = file_name(&path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
     let after = edit::with_entry(&text, places, &name).ok_or_else(|| {
         format!("the list in {} is written in a way that only you can edit", file.display())
     })?;
@@ -138,45 +151,15 @@ fn prepared(addition: &Addition<'_>, places: Option<&CertificatePlaces>) -> Resu
     Ok((edit, path))
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
 /// A certificate on its way into a document.
 struct Addition<'a> {
     certificate: &'a Certificate,
     client: &'a Client,
+    place: Place,
     format: Format,
 }
 
 impl Addition<'_> {
-    /// Beside the document, named for the client and the day on which it ends. A name that another certificate has gets
-    /// the beginning of the thumbprint.
-    fn file(&self) -> PathBuf {
-        let is_plain = |character: &char| character.is_ascii_alphanumeric() || "-_.".contains(*character);
-        let id: String = self.client.id.as_str().chars().filter(is_plain).take(100).collect();
-        let id = Some(id.trim_matches(['-', '.'])).filter(|id| !id.is_empty()).unwrap_or("client");
-        let end = self.certificate.not_after().to_string();
-        let day = end.get(..10).unwrap_or(&end);
-        let directory = self.client.at.file.parent().unwrap_or_else(|| Path::new(""));
-        let free = directory.join(format!("{id}.{day}.pem"));
-        let pem = to_pem(self.certificate.der());
-        let is_ours = |path: &Path| match std::fs::read(path) {
-            Ok(there) => there == pem.as_bytes(),
-            Err(_) => path.symlink_metadata().is_err(),
-        };
-        if is_ours(&free) {
-            return free;
-        }
-        let hash =
-            self.certificate.thumbprint().as_bytes().iter().take(4).fold(String::new(), |mut hash, octet| {
-                use std::fmt::Write as _;
-                let _ = write!(hash, "{octet:02x}"); // writing to a String cannot fail
-                hash
-            });
-        directory.join(format!("{id}.{day}.{hash}.pem"))
-    }
-
     fn done(&self, path: &Path, force: Force) -> Answer {
         let (id, thumbprint) = (&self.client.id, self.certificate.thumbprint());
         let document = json!({
@@ -205,34 +188,28 @@ impl Addition<'_> {
     }
 
     /// The line for a person to write, where the program cannot.
-    fn by_hand(&self, why: &str, places: Option<&CertificatePlaces>) -> Answer {
-        let thumbprint = self.certificate.thumbprint();
-        let source = pins(self.client).values().next().map(|pin| pin.source.as_str());
-        let is_published =
-            matches!(&self.client.credential, Credential::SelfSignedTlsClientAuth { jwks_uri: Some(_), .. });
-        let jwk = || jwk::of(self.certificate).map_or_else(|| "x5c: […]".to_owned(), |jwk| jwk.to_string());
-        let (what, line) = if is_published {
-            ("publish this key there; the server fetches it when it is shown first", jwk())
-        } else if source == Some("jwks") {
-            ("add this key to `jwks: {keys: […]}`", jwk())
-        } else if source == Some("x5t#S256") {
-            let all = pins(self.client).keys().chain([&thumbprint]).map(ToString::to_string);
-            ("write this line in its place", format!("x5t#S256: [{}]", all.collect::<Vec<_>>().join(", ")))
-        } else {
-            let names = places.iter().flat_map(|places| &places.entries).map(|entry| entry.name.clone());
-            let names: Vec<_> = names.chain([file_name(&self.file())]).map(|name| scalar(&name)).collect();
-            (
+    fn by_hand(&self, why: &str) -> Answer {
+        let key = |jwk: &Option<String>| jwk.clone().unwrap_or_else(|| "x5c: […]".to_owned());
+        let (what, line) = match &self.place {
+            Place::Published { jwk, .. } => {
+                ("publish this key there; the server fetches it when it is shown first", key(jwk))
+            }
+            Place::Key { jwk, .. } => ("add this key to `jwks: {keys: […]}`", key(jwk)),
+            Place::Thumbprint { line } => ("write this line in its place", line.clone()),
+            Place::File { line, .. } => (
                 "put the certificate there under the last of these names, as PEM without its key, and write this line",
-                format!("certificates: [{}]", names.join(", ")),
-            )
+                line.clone(),
+            ),
         };
         let at = &self.client.at;
-        let place =
-            if is_published { String::new() } else { format!(" in {}:{}", at.file.display(), at.line) };
+        let place = match &self.place {
+            Place::Published { .. } => String::new(),
+            _ => format!(" in {}:{}", at.file.display(), at.line),
+        };
         complain(format_args!("not written: {why}; {what}{place}:"));
         let document = json!({
             "client_id": self.client.id.as_str(),
-            "x5t#S256": thumbprint.to_string(),
+            "x5t#S256": self.certificate.thumbprint().to_string(),
             "added": false,
             "in_force": false,
             "why": why,
@@ -240,15 +217,5 @@ impl Addition<'_> {
             "file": at.file.display().to_string(),
         });
         Answer::with_code(REFUSED, self.format, || line.clone(), &document)
-    }
-}
-
-/// As YAML; what is not plain is quoted, and a JSON string is a YAML scalar.
-fn scalar(text: &str) -> String {
-    let is_plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
-    if is_plain && text.contains('.') && !text.starts_with('-') {
-        text.to_owned()
-    } else {
-        serde_json::Value::from(text).to_string()
     }
 }

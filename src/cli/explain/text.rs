@@ -13,10 +13,8 @@ pub(super) fn of(explanation: &Value) -> String {
     if !is_accepted(explanation) {
         page.push_str(&failure(explanation));
     }
-    if let Some(yaml) = text(explanation, "accepting_yaml").filter(|_| !is_accepted(explanation)) {
-        let lines: Vec<_> = yaml.lines().map(|line| format!("  {line}")).collect();
-        let lines = lines.join("\n");
-        let _ = writeln!(page, "\nWhat would accept this certificate, if it is the right one:\n{lines}");
+    if !is_accepted(explanation) {
+        page.push_str(&remedy(explanation));
     }
     page.push_str(&checks(explanation));
     page.push_str(&names(explanation));
@@ -122,9 +120,7 @@ fn first_step(reason: &str) -> Option<&'static str> {
         "subject_mismatch" => {
             "decide whose mistake it is: another certificate in the client, or another name in its document"
         }
-        "not_registered" => {
-            "if the client has renewed its certificate: `certbound client add-certificate ID FILE`"
-        }
+        "not_registered" => "if the client has renewed its certificate, register the new one beside the old",
         "untrusted" => {
             "if the issuer is the right one, have the client send its intermediates or add them to the anchor set; \
              if not, ask who issued this"
@@ -146,6 +142,17 @@ fn first_step(reason: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// The lines, and what they do not do by themselves.
+fn remedy(explanation: &Value) -> String {
+    let lines = text(explanation, "accepting_yaml").unwrap_or_default().lines();
+    let step = text(explanation, "accepting_step");
+    let all: Vec<_> = lines.chain(step).map(|line| format!("  {line}\n")).collect();
+    if all.is_empty() {
+        return String::new();
+    }
+    format!("\nWhat would accept this certificate, if it is the right one:\n{}", all.concat())
 }
 
 fn checks(explanation: &Value) -> String {

@@ -263,10 +263,11 @@ fn with_issuers(path: &[Arc<Certificate>]) -> impl Iterator<Item = (&Arc<Certifi
 }
 
 fn place(depth: usize, certificate: &Certificate) -> String {
-    let subject = certificate.subject();
+    // What a stranger showed must not leave the reason no room.
+    let subject = certificate.subject().to_string();
     match depth {
-        0 => format!("the leaf ({subject})"),
-        _ => format!("certificate {depth} of the path ({subject})"),
+        0 => format!("the leaf ({subject:.128})"),
+        _ => format!("certificate {depth} of the path ({subject:.128})"),
     }
 }
 

@@ -176,5 +176,5 @@ fn explain(violation: Violation, path: &[Vec<u8>]) -> TrustError {
         _ => format!("certificate {depth} of the path"),
     };
     let subject = path_entries.get(depth).map_or("", |entry| entry.subject.as_str());
-    TrustError { kind, depth, detail: format!("{place} ({subject}): {what}"), path: path_entries }
+    TrustError { kind, depth, detail: format!("{place} ({subject:.128}): {what}"), path: path_entries }
 }

@@ -76,7 +76,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::pki::TrustStore;
     use crate::pki::workshop::{Identity, KeyKind, Template};
-    use crate::registry::{Registry, RegistrySettings};
+    use crate::registry::{Credential, Registry, RegistrySettings};
 
     const NOW: Timestamp = Timestamp::from_unix(1_800_000_000);
 
@@ -99,7 +99,10 @@ mod tests {
             let (registry, problems) = Registry::load(&settings, None, &trust, &BTreeSet::new(), NOW);
             assert!(!problems.has_errors(), "{key:?}: {problems:?}");
             let client = registry.clients().next().unwrap();
-            assert!(super::super::change::pins(client).contains_key(&certificate.thumbprint()), "{key:?}");
+            let Credential::SelfSignedTlsClientAuth { pins, .. } = &client.credential else {
+                panic!("{key:?}")
+            };
+            assert!(pins.contains_key(&certificate.thumbprint()), "{key:?}");
         }
     }
 }
