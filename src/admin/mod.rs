@@ -51,6 +51,9 @@ pub type Candidate = dyn Fn(Option<&Path>, Timestamp) -> (Option<Prospect>, Prob
 pub enum Order {
     /// Read the configuration and everything it names again; the answer is what was wrong.
     Reload(oneshot::Sender<Problems>),
+    /// Read the files again that the configuration in force names, and not the configuration itself: somebody may be
+    /// preparing its next state.
+    Files(oneshot::Sender<Problems>),
     /// Read the signing keys again.
     Keys(oneshot::Sender<()>),
 }
@@ -78,6 +81,7 @@ pub fn routes(
                 .route("/keys/{kid}", web::delete().to(api::keys::revoke_key))
                 .route("/trust", web::get().to(api::trust::trust))
                 .route("/reload", web::post().to(api::trust::reload))
+                .route("/reload/files", web::post().to(api::trust::reload_files))
                 .route("/store/check", web::get().to(api::store::check_store))
                 .route("/store/export", web::get().to(api::store::export_store)),
         );

@@ -131,6 +131,13 @@ async fn changes(mut background: Background, mut outlook: Outlook) {
                     // A command that has hung up has its reload all the same.
                     let _ = done.send(problems);
                 }
+                Order::Files(done) => {
+                    // Whoever orders it says that the files are whole.
+                    files.settle(background.fingerprint());
+                    let problems = background.reload(&BTreeSet::new()).await;
+                    watcher.follow(&background.config, background.services.authenticator.load().registry());
+                    let _ = done.send(problems);
+                }
                 Order::Keys(done) => {
                     background.read_keys();
                     let _ = done.send(());

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Trouble};
 use crate::admin::{Administration, Order};
+use crate::document::Problems;
 use crate::http::Services;
 
 /// `GET trust`.
@@ -24,10 +25,22 @@ pub(in crate::admin) async fn trust(services: Data<Services>) -> Answer {
     Ok(Json(json!({ "trust_anchors": sets.collect::<Vec<_>>() })))
 }
 
-/// `POST reload`.
+/// `POST reload`: the configuration and everything it names.
 pub(in crate::admin) async fn reload(administration: Data<Administration>) -> Answer {
+    ordered(&administration, Order::Reload).await
+}
+
+/// `POST reload/files`: what the configuration in force names, as a change of one of the files would do, but at once.
+pub(in crate::admin) async fn reload_files(administration: Data<Administration>) -> Answer {
+    ordered(&administration, Order::Files).await
+}
+
+async fn ordered(
+    administration: &Administration,
+    order: impl FnOnce(oneshot::Sender<Problems>) -> Order,
+) -> Answer {
     let (done, problems) = oneshot::channel();
-    administration.order(Order::Reload(done)).await?;
+    administration.order(order(done)).await?;
     let problems = problems.await.map_err(|_| Trouble::Ending)?;
     Ok(Json(json!({ "ok": !problems.has_errors(), "problems": problems.0 })))
 }

@@ -142,7 +142,7 @@ impl Edit {
             .and_then(|()| self.remove(written));
         if let Some(server) = server {
             // It reads the files by itself within two seconds; this only makes it sooner.
-            let _ = server.post(&["reload"], &json!({}));
+            let _ = server.post(&["reload", "files"], &json!({}));
         }
         match back {
             Ok(()) => format!("nothing was changed: {wrong}"),
@@ -192,7 +192,7 @@ impl Meant<'_> {
     /// Has the server read the files, and looks whether it has these certificates now.
     fn in_force(&self, server: &ControlSocket) -> Result<(), String> {
         let ask = || {
-            let told = server.post(&["reload"], &json!({}))?;
+            let told = server.post(&["reload", "files"], &json!({}))?;
             Ok::<_, Fault>((told, server.get(&["clients", self.client.id.as_str()])?))
         };
         let (told, client) = ask().map_err(|fault| format!("the server: {fault}"))?;

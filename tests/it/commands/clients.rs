@@ -346,15 +346,41 @@ fn a_change_that_would_do_more_than_was_meant_is_undone() {
     made(&setup, "next", &[]);
     let (before, files) = (document(&setup), listed(&setup));
     // The running server has another directory of clients than the files in hand.
-    let _serving = setup.serve();
     super::copy(&directory.join("clients.d"), &directory.join("elsewhere"));
     setup.edit("certbound.yaml", "directory: clients.d", "directory: elsewhere");
+    let _serving = setup.serve();
     let text = fs::read_to_string(directory.join("certbound.yaml")).unwrap();
     fs::write(directory.join("other.yaml"), text.replace("elsewhere", "clients.d")).unwrap();
     let said =
         complaint(1, &directory, &["-c", "other.yaml", "client", "add-certificate", "edge-7", "next.pem"]);
     assert!(said.contains("nothing was changed") && said.contains("running server"), "{said}");
     assert_eq!((document(&setup), listed(&setup)), (before, files), "both files are as they were");
+}
+
+#[test]
+fn a_configuration_that_is_being_prepared_stays_out_of_force() {
+    let setup = Setup::new();
+    let directory = setup.path();
+    let new = made(&setup, "next", &[]);
+    let lifetime = || {
+        let told = asked(&setup, 0, "edge-7", "clients.d/edge-7.pem", "pki/edge-7.key");
+        told["answer"]["body"]["expires_in"].as_u64().unwrap()
+    };
+    let _serving = setup.serve();
+    let before = lifetime();
+    setup.edit(
+        "certbound.yaml",
+        "tokens:",
+        "tokens: { access_token_lifetime: 61s, resource: https://api.example.com } #",
+    );
+    json(0, &directory, &["client", "add-certificate", "edge-7", "next.pem"]);
+    assert_eq!(states(&shown(&setup, "edge-7")).len(), 2, "the client is changed");
+    assert_eq!(lifetime(), before);
+    json(0, &directory, &["client", "retire-certificate", "edge-7", &new]);
+    assert_eq!(lifetime(), before);
+    let reload = "POST /api/v1/reload HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(socket(&setup, reload).0, 200);
+    assert_eq!(lifetime(), 61, "what was prepared is good");
 }
 
 #[test]
