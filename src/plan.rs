@@ -13,7 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::authn::{ClientAuthenticator, Presented, PresentedCertificate, Reason, Via};
+use crate::authn::{
+    AuthenticatedClient, ClientAuthenticator, Errand, Presented, PresentedCertificate, Reason, Refusal, Via,
+};
 use crate::clock::Timestamp;
 use crate::oauth::ClientId;
 use crate::pki::{Chain, Thumbprint};
@@ -21,6 +23,9 @@ use crate::store::evidence::{RefusalRecord, Sighting};
 
 /// What is older tells nothing of today: a certificate that nobody has shown for a month is out of use.
 pub const RECENT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// About how many certificates others are asked at once.
+const AT_ONCE: usize = 32;
 
 /// The most certificates in a recorded chain; it was within the bounds of its time when it was recorded.
 const LONGEST_CHAIN: usize = 16;
@@ -88,6 +93,8 @@ impl Plan {
 /// Decides about every recorded certificate in both worlds: those that authenticated within [`RECENT`], and those that a
 /// registered client was refused with since. Only certificates that are still within their validity count, each once
 /// for each client.
+///
+/// The decisions of thousands of records take seconds, and are made without a pause: not for a thread that serves others.
 pub async fn plan(
     in_force: InForce<'_>,
     candidate: &ClientAuthenticator,
@@ -96,14 +103,18 @@ pub async fn plan(
     now: Timestamp,
 ) -> Plan {
     let mut plan = Plan::default();
-    for ((client, _), record) in records(in_force, candidate, sightings, refusals, now) {
-        plan.recorded += usize::from(record.last_seen.is_some());
+    let records = records(in_force, candidate, sightings, refusals, now);
+    let records: Vec<_> = records.into_iter().map(|((client, _), record)| (client, record)).collect();
+    for records in records.chunks(AT_ONCE) {
         let before = match in_force {
-            InForce::World(world) => verdict(world, &client, &record.shown, now).await,
-            InForce::AsSeen => record.told.clone(),
+            InForce::World(world) => verdicts(world, records, now).await,
+            InForce::AsSeen => records.iter().map(|(_, record)| record.told.clone()).collect(),
         };
-        let after = verdict(candidate, &client, &record.shown, now).await;
-        plan.take(&client, &record, before, after);
+        let after = verdicts(candidate, records, now).await;
+        for ((client, record), (before, after)) in records.iter().zip(before.into_iter().zip(after)) {
+            plan.recorded += usize::from(record.last_seen.is_some());
+            plan.take(client, record, before, after);
+        }
     }
     plan
 }
@@ -147,25 +158,38 @@ enum Verdict {
     Unknown(Why),
 }
 
-async fn verdict(
+/// What a world says of each, after asking once whoever can still say something, for all of them together: a responder
+/// that does not answer holds up so many and not each by itself.
+async fn verdicts(
     world: &ClientAuthenticator,
-    client: &ClientId,
-    shown: &Arc<PresentedCertificate>,
+    records: &[(ClientId, Record)],
     now: Timestamp,
-) -> Verdict {
-    let presented = Presented::Certificate(Arc::clone(shown));
-    match world.authenticate_asking(Some(client.as_str()), &presented, now).await {
-        Ok(_) => Verdict::Accepted,
-        Err(refusal) => {
-            let finding = &refusal.finding;
-            let detail = detail(finding.check, &finding.expected, &finding.seen);
-            let why = (refusal.reason.as_str().to_owned(), detail);
-            if refusal.reason == Reason::RevocationUnknown {
-                Verdict::Unknown(why)
-            } else {
-                Verdict::Refused(why)
-            }
-        }
+) -> Vec<Verdict> {
+    let mut errand = Errand::default();
+    let mut verdicts = Vec::with_capacity(records.len());
+    for (client, record) in records {
+        let presented = Presented::Certificate(Arc::clone(&record.shown));
+        let (outcome, asked) = world.consider(Some(client.as_str()), &presented, now);
+        verdicts.push((Verdict::from(outcome), (!asked.is_empty()).then_some((client, presented))));
+        errand.join(asked);
+    }
+    if let Some(remote) = world.remote().filter(|_| !errand.is_empty()) {
+        errand.run(remote, world.revocation(), now).await;
+    }
+    let again = |(verdict, asked): (Verdict, Option<(&ClientId, Presented)>)| match asked {
+        Some((client, presented)) => world.authenticate(Some(client.as_str()), &presented, now).into(),
+        None => verdict,
+    };
+    verdicts.into_iter().map(again).collect()
+}
+
+impl From<Result<AuthenticatedClient, Refusal>> for Verdict {
+    fn from(outcome: Result<AuthenticatedClient, Refusal>) -> Self {
+        let Err(refusal) = outcome else { return Self::Accepted };
+        let finding = &refusal.finding;
+        let detail = detail(finding.check, &finding.expected, &finding.seen);
+        let why = (refusal.reason.as_str().to_owned(), detail);
+        if refusal.reason == Reason::RevocationUnknown { Self::Unknown(why) } else { Self::Refused(why) }
     }
 }
 

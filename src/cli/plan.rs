@@ -105,14 +105,15 @@ fn text(document: &Value) -> String {
         }
     }
     let unchanged = document.get("unchanged").and_then(Value::as_u64).unwrap_or_default();
+    let certificates = if unchanged == 1 { "certificate" } else { "certificates" };
     if recorded == 0 {
         out.push_str(
             "no successful authentication of the last 30 days is recorded, so there is nothing to tell from",
         );
     } else if changes("stop").is_empty() {
-        let _ = write!(out, "nobody would stop working; {unchanged} certificates unchanged");
+        let _ = write!(out, "nobody would stop working; {unchanged} {certificates} unchanged");
     } else {
-        let _ = write!(out, "{unchanged} certificates unchanged");
+        let _ = write!(out, "{unchanged} {certificates} unchanged");
     }
     out
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use actix_web::web::{Data, Json, Query};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use super::{Answer, off_the_worker, patiently};
 use crate::admin::Administration;
@@ -40,8 +41,13 @@ pub(in crate::admin) async fn plan(
     let world = services.authenticator.load();
     let sightings = patiently(services.witness.sightings(None)).await?;
     let refusals = patiently(services.witness.refusals(REFUSALS)).await?;
-    let plan = compare(InForce::World(&world), &candidate, &sightings, &refusals, now).await;
-    Ok(Json(answer(Some(&plan), &problems)))
+    // The operators have one worker, and its probes must not stand still; others are asked over its event loop.
+    let runtime = Handle::current();
+    let look_ahead = move || {
+        let plan = compare(InForce::World(&world), &candidate, &sightings, &refusals, now);
+        answer(Some(&runtime.block_on(plan)), &problems)
+    };
+    Ok(Json(off_the_worker(look_ahead).await?))
 }
 
 /// The world with the lists that could be fetched in reasonable time. What could not is told as unknown.

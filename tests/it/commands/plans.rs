@@ -1,6 +1,8 @@
 //! `plan`: who would stop or start working, told beside the server and without it.
 
-use std::fs;
+use std::net::TcpListener;
+use std::time::Duration;
+use std::{fs, io, thread};
 
 use certbound::clock::{Clock as _, SystemClock};
 use certbound::pki::files;
@@ -108,6 +110,33 @@ fn a_list_of_the_candidate_is_looked_at_and_takes_no_effect() {
         (ids(&unknown, "unknown"), &unknown["unknown"][0]["reason"]),
         (vec!["billing".to_owned()], &value!("revocation_unknown"))
     );
+}
+
+#[test]
+fn responders_are_asked_at_once_and_not_one_after_the_other() {
+    let setup = seen();
+    let directory = setup.path();
+    let issue = ["cert", "issue", "--ca", "pki", "--out", "second", "--cn", "billing"];
+    json(0, &directory, &[&issue[..], &["--san-dns", "billing.svc.example.com"]].concat());
+    let serving = setup.serve();
+    asked(&setup, 0, "billing", "second.pem", "second.key");
+    serving.stop();
+    candidate(&setup);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = directory.join("next/certbound.yaml");
+    let ocsp = format!("{{ file: ca.pem, ocsp: {{ url: \"http://{}/\" }} }}", silent.local_addr().unwrap());
+    let text = fs::read_to_string(&path).unwrap().replace("{ file: ca.pem }", &ocsp);
+    fs::write(&path, format!("outgoing: {{ allow: [127.0.0.1/32] }}\n{text}")).unwrap();
+    let responder = thread::spawn(move || {
+        let (mut first, _) = silent.accept().unwrap();
+        let _second = silent.accept().unwrap();
+        first.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        // Whoever has given up on the first answer has closed the connection.
+        io::copy(&mut first, &mut io::sink()).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    });
+    let plan = json(0, &directory, &["plan", "--candidate", "next/certbound.yaml"]);
+    assert_eq!(ids(&plan, "unknown"), ["billing", "billing"], "{plan:#}");
+    assert!(responder.join().unwrap(), "the first was still waiting when the second was asked");
 }
 
 #[test]
