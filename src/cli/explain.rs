@@ -17,7 +17,7 @@ use crate::admin::explain_refusal;
 use crate::authn::{Explanation, Presented, PresentedCertificate, Via};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::Config;
-use crate::pki::Chain;
+use crate::pki::{CertificateError, Chain};
 use crate::store::evidence::Evidence as _;
 
 use super::client::runtime;
@@ -68,15 +68,13 @@ fn explain(
     globals: &Globals,
     now: Timestamp,
 ) -> Result<Answer, Fault> {
-    let mut certificates = files::bundle(cert, args.password_file.as_deref())?.certificates;
-    if certificates.is_empty() {
-        return Err(Fault::Usage(format!("{}: there is no certificate in it", cert.display())));
-    }
-    if let Some(chain) = &args.chain {
-        certificates.extend(files::bundle(chain, args.password_file.as_deref())?.certificates);
-    }
+    let certificates = match certificates(cert, args) {
+        // A file that is there and broken is a decision, a no.
+        Err(Fault::Refused(broken)) => Err(CertificateError(broken)),
+        other => Ok(other?),
+    };
     let config = control::configuration(globals)?;
-    let presented = match Chain::parse(&certificates, config.limits.chain) {
+    let presented = match certificates.and_then(|ders| Chain::parse(&ders, config.limits.chain)) {
         Ok(chain) => Presented::Certificate(Arc::new(PresentedCertificate { chain, via: Via::File })),
         Err(error) => Presented::Malformed(error),
     };
@@ -88,6 +86,18 @@ fn explain(
     };
     let code = if explanation.accepted { DONE } else { REFUSED };
     Ok(Answer::with_code(code, globals.format, || text(&explanation), &json!(explanation)))
+}
+
+/// The leaf first, and what is sent along.
+fn certificates(cert: &Path, args: &ExplainArgs) -> Result<Vec<Vec<u8>>, Fault> {
+    let mut certificates = files::bundle(cert, args.password_file.as_deref())?.certificates;
+    if certificates.is_empty() {
+        return Err(Fault::Usage(format!("{}: there is no certificate in it", cert.display())));
+    }
+    if let Some(chain) = &args.chain {
+        certificates.extend(files::bundle(chain, args.password_file.as_deref())?.certificates);
+    }
+    Ok(certificates)
 }
 
 /// A refusal that is known is a refusal, whatever would be said today (contract ruling 19).

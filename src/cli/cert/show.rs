@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::cli::Format;
 use crate::cli::files;
-use crate::cli::output::{Answer, Fault, complain};
+use crate::cli::output::{Answer, Fault, REFUSED, complain};
 use crate::pki::Certificate;
 use crate::pki::certificate::{AltName, KeyUsage};
 
@@ -23,8 +23,19 @@ pub struct ShowArgs {
     password_file: Option<PathBuf>,
 }
 
-/// Shows the first certificate of the file.
+/// Shows the first certificate of the file. A program is told in JSON that the file is broken, as `cert verify` does.
 pub(super) fn show(args: &ShowArgs, format: Format) -> Result<Answer, Fault> {
+    match (look(args, format), format) {
+        (Err(Fault::Refused(detail)), Format::Json) => {
+            complain(&detail);
+            let verdict = json!({ "accepted": false, "reason": "malformed_certificate", "detail": detail });
+            Ok(Answer::with_code(REFUSED, format, String::new, &verdict))
+        }
+        (answer, _) => answer,
+    }
+}
+
+fn look(args: &ShowArgs, format: Format) -> Result<Answer, Fault> {
     let path = args.file.display();
     let bundle = files::bundle(&args.file, args.password_file.as_deref())?;
     let (first, others) = bundle

@@ -159,6 +159,12 @@ fn a_certificate_that_is_broken_is_one_and_what_is_none_is_two() {
     let verdict = json(1, directory.path(), &["cert", "verify", "--anchor", "ca/ca.pem", "broken.pem"]);
     assert_eq!(verdict["reason"], "malformed_certificate");
     assert!(complaint(1, directory.path(), &["cert", "show", "broken.pem"]).contains("broken.pem"));
+    fs::write(directory.path().join("cut.pem"), "-----BEGIN CERTIFICATE-----\nMIIB\n").unwrap();
+    for file in ["broken.pem", "cut.pem"] {
+        let shown = json(1, directory.path(), &["cert", "show", file]);
+        assert_eq!(shown["reason"], "malformed_certificate");
+        assert!(shown["detail"].as_str().unwrap().contains(file), "{shown}");
+    }
     for file in ["text.pem", "missing.pem", "leaf.key"] {
         assert!(complaint(2, directory.path(), &["cert", "show", file]).contains(file));
         assert!(

@@ -56,6 +56,16 @@ fn explain_gives_the_decision_of_the_token_endpoint() {
 }
 
 #[test]
+fn the_way_in_for_a_new_certificate_is_the_line_and_the_command_that_writes_it() {
+    let setup = Setup::new();
+    let directory = setup.path();
+    json(0, &directory, &["cert", "self-signed", "--out", "next", "--cn", "edge-7"]);
+    let page = printed(1, &directory, &["explain", "--client", "edge-7", "--cert", "next.pem"]);
+    assert!(page.contains("  certificates: [edge-7.pem, edge-7.20"), "{page}");
+    assert!(page.contains("`certbound client add-certificate edge-7 FILE`"), "{page}");
+}
+
+#[test]
 fn explain_shows_names_rdn_by_rdn_and_the_line_that_would_accept() {
     let setup = Setup::new();
     let directory = setup.path();
@@ -97,7 +107,10 @@ fn explain_tells_a_broken_certificate_from_a_file_without_one() {
     fs::write(directory.join("text.pem"), "hello\n").unwrap();
     let ask = |file| ["explain", "--client", "billing", "--cert", file];
     assert_eq!(json(1, &directory, &ask("broken.pem"))["reason"], "malformed_certificate");
-    assert!(complaint(1, &directory, &ask("cut.pem")).contains("cut.pem"));
+    let cut = json(1, &directory, &ask("cut.pem"));
+    assert_eq!(cut["reason"], "malformed_certificate");
+    let failed = cut["checks"].as_array().unwrap().iter().find(|check| check["ok"] == false).unwrap();
+    assert!(failed["seen"].as_str().unwrap().contains("cut.pem"), "{cut:#}");
     for file in ["text.pem", "missing.pem", "pki/billing.key"] {
         assert!(complaint(2, &directory, &ask(file)).contains(file));
     }
