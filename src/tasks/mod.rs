@@ -135,7 +135,7 @@ async fn changes(mut background: Background, mut outlook: Outlook) {
                     // Whoever orders it says that the files are whole.
                     files.settle(background.fingerprint());
                     let problems = background.reload(&BTreeSet::new()).await;
-                    watcher.follow(&background.config, background.services.authenticator.load().registry());
+                    background.follow(&mut watcher);
                     let _ = done.send(problems);
                 }
                 Order::Keys(done) => {
