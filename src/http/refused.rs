@@ -14,7 +14,6 @@ use crate::authn::Presented;
 use crate::oauth::ClientId;
 use crate::pki::Chain;
 use crate::store::evidence::RefusalRecord;
-use crate::store::witness::Known;
 
 /// Hands a refused authentication to the witness, whoever was refused. Other failures are nobody's to explain.
 pub(super) fn keep(
@@ -26,7 +25,7 @@ pub(super) fn keep(
     let Some(refusal) = failure.refusal() else { return };
     let claimed = request.extensions().get::<Identity>().and_then(|one| one.claimed_client_id.clone());
     let id = claimed.as_deref().and_then(|claimed| ClientId::parse(claimed).ok());
-    let is_known = id.is_some_and(|id| services.authenticator.load().registry().find(&id).is_some());
+    let is_registered = id.is_some_and(|id| services.authenticator.load().registry().find(&id).is_some());
     let chain = match request.conn_data::<Peer>().map(|peer| &peer.presented) {
         Some(Presented::Certificate(certificate)) => encoded(&certificate.chain),
         _ => Vec::new(),
@@ -35,6 +34,7 @@ pub(super) fn keep(
         reference: failure.reference().to_string(),
         at: services.clock.now().as_unix(),
         claimed,
+        is_registered,
         path: path.to_owned(),
         listener: listener.to_owned(),
         reason: refusal.reason.as_str().to_owned(),
@@ -43,7 +43,7 @@ pub(super) fn keep(
         seen: refusal.finding.seen.clone(),
         chain,
     };
-    services.witness.refused(record.bounded(), if is_known { Known::Client } else { Known::Stranger });
+    services.witness.refused(record);
 }
 
 fn encoded(chain: &Chain) -> Vec<String> {

@@ -63,6 +63,7 @@ fn refused(client: &str, leaf: &[u8]) -> RefusalRecord {
         reference: "0000-0000-0000-0000".to_owned(),
         at: NOW.minus(DAY).as_unix(),
         claimed: Some(client.to_owned()),
+        is_registered: true,
         path: "/token".to_owned(),
         listener: "mtls".to_owned(),
         reason: "subject_mismatch".to_owned(),

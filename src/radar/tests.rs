@@ -201,6 +201,7 @@ fn a_client_whose_new_certificate_lacks_client_auth_is_noticed_until_a_better_on
         reference: "0000-0000-0000-0000".to_owned(),
         at: NOW.as_unix(),
         claimed: Some("billing".to_owned()),
+        is_registered: true,
         path: "/token".to_owned(),
         listener: "mtls".to_owned(),
         reason: reason.to_owned(),

@@ -31,8 +31,12 @@ pub trait Evidence: Send + Sync {
         Ok(())
     }
 
-    /// Certificates that served again; unknown ones are ignored. Never moves `last_seen` back.
-    async fn note_again(&self, seen: &[(ClientId, Thumbprint, Timestamp)]) -> Result<(), StoreError>;
+    /// Certificates that served again. Never moves `last_seen` back. Gives those that are unknown, of which nothing was
+    /// kept: who knows them must note them as [`Evidence::note_first`] does.
+    async fn note_again(
+        &self,
+        seen: &[(ClientId, Thumbprint, Timestamp)],
+    ) -> Result<Vec<(ClientId, Thumbprint)>, StoreError>;
 
     /// One sighting.
     async fn sighting(
@@ -53,23 +57,46 @@ pub trait Evidence: Send + Sync {
     /// The latest refusals, newest first, `limit` at most.
     async fn refusals(&self, limit: usize) -> Result<Vec<RefusalRecord>, StoreError>;
 
-    /// Drops refusals older than [`REFUSAL_LIFE`] and all but the newest [`REFUSALS_KEPT`]; and sightings last seen more
-    /// than [`SIGHTING_LIFE`] ago, and of each client all but the [`SIGHTINGS_KEPT`] seen last. Gives the number dropped.
+    /// Drops what nobody needs and gives the number dropped.
+    ///
+    /// Refusals go that are older than [`REFUSAL_LIFE`]. Of the others, those of registered clients and those of strangers
+    /// have room apart, so that no stranger drives out the explanation that a client asks for: the newest
+    /// [`REFUSALS_OF_A_CLIENT`] of each client ([`RefusalRecord::client`]) are kept, of these the newest
+    /// [`REFUSALS_OF_CLIENTS`], and the newest [`REFUSALS_OF_STRANGERS`] of all strangers together.
+    ///
+    /// Sightings go that were last seen more than [`SIGHTING_LIFE`] ago, and of each client all but the
+    /// [`SIGHTINGS_KEPT`] seen last; of these none that was seen within [`SIGHTING_NEEDED`], however many there are.
     async fn forget_evidence(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
 
 /// How long a refusal can be explained.
 pub const REFUSAL_LIFE: Duration = Duration::from_secs(30 * DAY);
 
-/// How many refusals can be explained.
-pub const REFUSALS_KEPT: usize = 10_000;
+/// How many refusals of registered clients can be explained.
+pub const REFUSALS_OF_CLIENTS: usize = 8_000;
+
+/// How many of each of them.
+pub const REFUSALS_OF_A_CLIENT: usize = 200;
+
+/// How many refusals of anybody else.
+pub const REFUSALS_OF_STRANGERS: usize = 2_000;
 
 /// How long a certificate is remembered that serves nobody any more.
 pub const SIGHTING_LIFE: Duration = Duration::from_secs(400 * DAY);
 
-/// How many certificates of one client are remembered.
+/// How many certificates of one client are remembered, not counting those that are [needed](SIGHTING_NEEDED).
 pub const SIGHTINGS_KEPT: usize = 100;
 
+/// How long a certificate is remembered in any case: while tokens that are bound to it can live. The longest life of a token
+/// (24 h) and an hour for the clocks, counted from its last use; and that may be up to [`SIGHTING_RENEWED`] later than the
+/// store knows, and a minute for what is on its way.
+pub const SIGHTING_NEEDED: Duration = Duration::from_secs(2 * 25 * HOUR + 60);
+
+/// A certificate that serves again when the last use that the store has is older than this is noted before its token
+/// leaves; sooner, a little later will do.
+pub const SIGHTING_RENEWED: Duration = Duration::from_secs(25 * HOUR);
+
+const HOUR: u64 = 3600;
 const DAY: u64 = 24 * 3600;
 
 /// A certificate that authenticated a client.
@@ -96,6 +123,9 @@ pub struct RefusalRecord {
     pub at: i64,
     /// The `client_id` of the request, cut to 255 characters.
     pub claimed: Option<String>,
+    /// Whether that is a registered client. Not in records of before this was known: they count as a stranger's.
+    #[serde(default)]
+    pub is_registered: bool,
     /// The route.
     pub path: String,
     /// `mtls`, `public` or `forwarded`.
@@ -115,6 +145,14 @@ pub struct RefusalRecord {
 impl RefusalRecord {
     /// The most octets of DER in the chain of a record.
     pub const LONGEST_CHAIN: usize = 8 * 1024;
+
+    /// The registered client that was refused; None for a stranger.
+    pub fn client(&self) -> Option<ClientId> {
+        self.claimed
+            .as_deref()
+            .filter(|_| self.is_registered)
+            .and_then(|claimed| ClientId::parse(claimed).ok())
+    }
 
     /// The same with every field as long as it may be: a refusal is what strangers make, as many as they like.
     #[must_use]
@@ -174,21 +212,38 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_record_is_cut_to_its_bounds_and_a_long_chain_left_out() {
-        let long = "é".repeat(2_000);
-        let record = |chain: Vec<String>| RefusalRecord {
+    fn record(claimed: &str, text: &str, chain: Vec<String>) -> RefusalRecord {
+        RefusalRecord {
             reference: "R".into(),
             at: 0,
-            claimed: Some(long.clone()),
+            claimed: Some(claimed.into()),
+            is_registered: true,
             path: "/token".into(),
             listener: "mtls".into(),
             reason: "untrusted".into(),
-            check: long.clone(),
-            expected: long.clone(),
-            seen: long.clone(),
+            check: text.into(),
+            expected: text.into(),
+            seen: text.into(),
             chain,
-        };
+        }
+    }
+
+    #[test]
+    fn a_record_is_of_a_client_only_if_it_says_so_and_an_old_one_does_not() {
+        let of_client = record("billing", "", Vec::new());
+        assert_eq!(of_client.client(), ClientId::parse("billing").ok());
+        let nobody = RefusalRecord { claimed: None, ..of_client.clone() };
+        let stranger = RefusalRecord { is_registered: false, ..of_client.clone() };
+        assert_eq!((nobody.client(), stranger.client()), (None, None));
+        let mut old = serde_json::to_value(of_client).unwrap();
+        old.as_object_mut().unwrap().remove("is_registered").unwrap();
+        assert_eq!(serde_json::from_value::<RefusalRecord>(old).unwrap(), stranger);
+    }
+
+    #[test]
+    fn a_record_is_cut_to_its_bounds_and_a_long_chain_left_out() {
+        let long = "é".repeat(2_000);
+        let record = |chain: Vec<String>| record(&long, &long, chain);
         // 4096 octets are 5462 characters and two signs of padding.
         let half = format!("{}==", "A".repeat(5_462));
         let kept = record(vec![half.clone(), half.clone()]).bounded();

@@ -47,15 +47,6 @@ pub struct Witness {
     flushing: tokio::sync::Mutex<Option<Timestamp>>,
 }
 
-/// Whether a refusal is of a registered client: strangers share their room.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Known {
-    /// A registered client.
-    Client,
-    /// Anybody.
-    Stranger,
-}
-
 impl Witness {
     /// Over a store. Known sightings are read lazily, one by one, and by [`Witness::sightings`].
     pub fn new(evidence: Arc<dyn Evidence>) -> Self {
@@ -75,7 +66,8 @@ impl Witness {
 
     /// The certificate has just authenticated the client. Returns when a first sight is durable, or is queued because
     /// the store failed; never an error, never longer than 1 s (nothing while the store is known to fail). A hot path:
-    /// for a certificate seen before it is one look-up and one atomic store.
+    /// for a certificate seen before it is one look-up and one atomic store. One that was not used for longer than
+    /// [`SIGHTING_RENEWED`](super::evidence::SIGHTING_RENEWED) is made durable again, because the store may have forgotten it.
     pub async fn saw(&self, client: &ClientId, chain: &Chain, now: Timestamp) {
         if self.saw_again(client, chain, now) {
             return;
@@ -125,19 +117,13 @@ impl Witness {
         if let Some(entry) = self.seen().find(client, thumbprint) {
             return Ok(Some(Arc::clone(&entry.chain)));
         }
-        let Some(sighting) = self.evidence.sighting(client, thumbprint).await? else { return Ok(None) };
-        // What is damaged counts as never seen; it is recorded again when it is used.
-        let chain = Chain::parse(&sighting.chain, sighting.chain.len()).ok();
-        let Some(chain) = chain.filter(|chain| chain.leaf.thumbprint() == thumbprint) else {
-            return Ok(None);
-        };
-        let entry = Entry::known(&sighting, chain, sighting.last_seen);
-        Ok(Some(Arc::clone(&self.seen_mut().remember(entry).chain)))
+        let known = self.in_store(client, thumbprint).await?;
+        Ok(known.map(|entry| Arc::clone(&self.seen_mut().remember(entry).chain)))
     }
 
-    /// A refusal, kept in memory: 32 of each known client, 512 of all others together.
-    pub fn refused(&self, record: RefusalRecord, of_known_client: Known) {
-        self.kept_refusals().add(record.bounded(), of_known_client);
+    /// A refusal, kept in memory: 32 of each registered client ([`RefusalRecord::client`]), 512 of all others together.
+    pub fn refused(&self, record: RefusalRecord) {
+        self.kept_refusals().add(record.bounded());
     }
 
     /// The refusal of this reference, from memory or else from the store.
@@ -184,7 +170,8 @@ impl Witness {
     }
 
     /// Writes what waits: queued first sights first, then refusals in one batch, and once a minute later uses. Called
-    /// once a second. What fails waits on, within bounds.
+    /// once a second. What fails waits on, within bounds. Of strangers' refusals the 32 newest are written and no others:
+    /// those are explained from memory alone.
     pub async fn flush(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut uses_written = self.flushing.lock().await;
         self.write_first_sights().await?;
@@ -210,33 +197,49 @@ impl Witness {
         self.seen().queued()
     }
 
-    /// First sights that were given up because too many waited.
+    /// First sights that were given up because too many waited, since the start: should one of these certificates be revoked
+    /// before it is used again, nobody knows which tokens to end.
     pub fn dropped(&self) -> u64 {
         self.seen().dropped()
     }
 
-    /// Whether the certificate was seen before; then it is now, too.
+    /// Whether the certificate was seen before, and is not to be written at once; then it is seen now, too.
     fn saw_again(&self, client: &ClientId, chain: &Chain, now: Timestamp) -> bool {
         let seen = self.seen();
-        let Some(entry) = seen.find(client, chain.leaf.thumbprint()) else { return false };
-        entry.see(now);
-        true
+        let entry = seen.find(client, chain.leaf.thumbprint()).filter(|entry| !entry.is_in_doubt(now));
+        if let Some(entry) = entry {
+            entry.see(now);
+        }
+        entry.is_some()
     }
 
-    /// A certificate that is not in memory: known to the store, or a first sight.
+    /// A certificate that is not in memory, known to the store or a first sight; or one that the store may have forgotten.
     async fn record(&self, client: &ClientId, chain: &Chain, now: Timestamp) -> Result<(), StoreError> {
-        let Some((chain, ders)) = owned(chain) else { return Ok(()) };
         let thumbprint = chain.leaf.thumbprint();
-        let entry = if let Some(known) = self.evidence.sighting(client, thumbprint).await? {
-            Entry::known(&known, chain, now)
-        } else {
-            let client = client.clone();
-            let first = Sighting { client, thumbprint, chain: ders, first_seen: now, last_seen: now };
-            self.evidence.note_first(&first).await?;
-            Entry::known(&first, chain, now)
+        let here = self.seen().find(client, thumbprint).map(Arc::clone);
+        let known = match here {
+            Some(entry) => Some(entry),
+            // With the chain that the store has: whether this one is to take its place is not decided here.
+            None => self.in_store(client, thumbprint).await?.map(|entry| self.seen_mut().remember(entry)),
         };
-        self.seen_mut().remember(entry);
+        if let Some(entry) = known {
+            entry.see(now);
+            return if entry.is_in_doubt(now) { self.renew(&[entry]).await } else { Ok(()) };
+        }
+        let Some((chain, ders)) = owned(chain) else { return Ok(()) };
+        let client = client.clone();
+        let first = Sighting { client, thumbprint, chain: ders, first_seen: now, last_seen: now };
+        self.evidence.note_first(&first).await?;
+        self.seen_mut().remember(Entry::known(&first, chain, now));
         Ok(())
+    }
+
+    /// What the store knows of a certificate. What is damaged counts as never seen; it is recorded again when it is used.
+    async fn in_store(&self, client: &ClientId, thumbprint: Thumbprint) -> Result<Option<Entry>, StoreError> {
+        let Some(sighting) = self.evidence.sighting(client, thumbprint).await? else { return Ok(None) };
+        let chain = Chain::parse(&sighting.chain, sighting.chain.len()).ok();
+        let chain = chain.filter(|chain| chain.leaf.thumbprint() == thumbprint);
+        Ok(chain.map(|chain| Entry::known(&sighting, chain, sighting.last_seen)))
     }
 
     fn put_off(&self, client: &ClientId, chain: &Chain, now: Timestamp) {
@@ -248,7 +251,7 @@ impl Witness {
 
     async fn write_first_sights(&self) -> Result<(), StoreError> {
         loop {
-            let waiting = self.seen().first_in_queue(FIRST_AT_ONCE);
+            let waiting = self.seen_mut().send_first(FIRST_AT_ONCE);
             if waiting.is_empty() {
                 self.is_failing.store(false, Ordering::Release);
                 return Ok(());
@@ -256,12 +259,13 @@ impl Witness {
             let sightings: Vec<_> = waiting.iter().map(|entry| entry.sighting()).collect();
             if let Err(error) = self.evidence.note_all_first(&sightings).await {
                 self.is_failing.store(true, Ordering::Release);
+                self.seen_mut().are_back();
                 return Err(error);
             }
             for (entry, written) in waiting.iter().zip(&sightings) {
                 entry.is_written(written.last_seen);
             }
-            self.seen_mut().leave_queue();
+            self.seen_mut().are_back();
         }
     }
 
@@ -277,16 +281,25 @@ impl Witness {
     async fn write_uses(&self) -> Result<(), StoreError> {
         let entries = self.seen().used();
         for some in entries.chunks(USES_AT_ONCE) {
-            let uses: Vec<_> = some
-                .iter()
-                .map(|entry| (entry.client.clone(), entry.thumbprint, entry.last_seen()))
-                .collect();
-            self.evidence.note_again(&uses).await?;
-            for (entry, (.., written)) in some.iter().zip(&uses) {
-                entry.is_written(*written);
-            }
+            self.renew(some).await?;
         }
         self.seen_mut().forget_the_written();
+        Ok(())
+    }
+
+    /// Writes the last use of each; whole where the store has forgotten it.
+    async fn renew(&self, entries: &[Arc<Entry>]) -> Result<(), StoreError> {
+        let uses: Vec<_> =
+            entries.iter().map(|entry| (entry.client.clone(), entry.thumbprint, entry.last_seen())).collect();
+        let forgotten: HashSet<_> = self.evidence.note_again(&uses).await?.into_iter().collect();
+        let forgotten: Vec<_> = entries.iter().filter(|entry| forgotten.contains(&entry.key())).collect();
+        for some in forgotten.chunks(FIRST_AT_ONCE) {
+            let sightings: Vec<_> = some.iter().map(|entry| entry.sighting()).collect();
+            self.evidence.note_all_first(&sightings).await?;
+        }
+        for (entry, (.., written)) in entries.iter().zip(&uses) {
+            entry.is_written(*written);
+        }
         Ok(())
     }
 

@@ -3,18 +3,27 @@
 
 #![cfg(test)]
 
-use std::collections::BTreeSet;
+mod forgetting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use certbound::clock::Timestamp;
 use certbound::oauth::ClientId;
 use certbound::pki::Thumbprint;
-use certbound::store::evidence::{
-    Evidence, REFUSAL_LIFE, REFUSALS_KEPT, RefusalRecord, SIGHTING_LIFE, SIGHTINGS_KEPT, Sighting,
-};
+use certbound::store::evidence::{Evidence, RefusalRecord, SIGHTING_LIFE, Sighting};
 use certbound::store::{Standing, TokenStore};
 
+use self::forgetting::{
+    a_refusal_that_is_noted_again_counts_where_it_was_noted_last, forgetting_thousands_leaves_the_rest,
+    no_certificate_is_forgotten_while_tokens_that_are_bound_to_it_can_live,
+    of_too_many_certificates_of_a_client_those_used_last_are_kept,
+    of_too_many_refusals_of_clients_the_oldest_of_each_and_of_all_are_forgotten,
+    of_too_many_refusals_of_strangers_the_oldest_are_forgotten,
+    old_refusals_are_forgotten_and_not_a_second_before,
+    sightings_that_were_not_used_for_long_are_forgotten_and_not_a_second_before,
+    what_was_forgotten_is_unknown_when_it_is_used_again,
+};
 use crate::store_contract::{NEVER, Place, at, client, token};
 
 /// Runs every law on one kind of store.
@@ -36,9 +45,13 @@ macro_rules! evidence_contract {
             a_refusal_that_is_noted_again_is_one,
             the_latest_refusals_come_first,
             old_refusals_are_forgotten_and_not_a_second_before,
-            of_too_many_refusals_the_oldest_are_forgotten,
+            of_too_many_refusals_of_strangers_the_oldest_are_forgotten,
+            of_too_many_refusals_of_clients_the_oldest_of_each_and_of_all_are_forgotten,
+            a_refusal_that_is_noted_again_counts_where_it_was_noted_last,
             sightings_that_were_not_used_for_long_are_forgotten_and_not_a_second_before,
             of_too_many_certificates_of_a_client_those_used_last_are_kept,
+            no_certificate_is_forgotten_while_tokens_that_are_bound_to_it_can_live,
+            what_was_forgotten_is_unknown_when_it_is_used_again,
             forgetting_thousands_leaves_the_rest,
             sixty_four_tasks_note_and_read_at_once,
             evidence_and_revocations_do_not_touch_each_other,
@@ -75,6 +88,7 @@ fn refusal(number: u32, when: Timestamp) -> RefusalRecord {
         reference: quarters.join("-"),
         at: when.as_unix(),
         claimed: Some("billing".into()),
+        is_registered: false,
         path: "/token".into(),
         listener: "mtls".into(),
         reason: "subject_mismatch".into(),
@@ -177,7 +191,10 @@ async fn a_later_use_of_an_unknown_certificate_makes_no_sighting<P: Place>() {
     let store = place.open();
     store.note_first(&sighting("billing", 1, at(10), at(10))).await.unwrap();
     let unknown = [(client("billing"), thumbprint(2), at(20)), (client("edge-7"), thumbprint(1), at(20))];
-    store.note_again(&unknown).await.unwrap();
+    let known = (client("billing"), thumbprint(1), at(5));
+    let [one, two] = unknown.clone();
+    let given = store.note_again(&[one, known, two]).await.unwrap();
+    assert_eq!(given, unknown.map(|(client, thumbprint, _)| (client, thumbprint)));
     assert_eq!(store.sightings(None).await, Ok(vec![sighting("billing", 1, at(10), at(10))]));
 }
 
@@ -281,85 +298,6 @@ async fn the_latest_refusals_come_first<P: Place>() {
         let wanted: Vec<_> = (0..200).rev().take(limit).map(|second| at(second).as_unix()).collect();
         assert_eq!(latest.iter().map(|record| record.at).collect::<Vec<_>>(), wanted);
     }
-}
-
-async fn old_refusals_are_forgotten_and_not_a_second_before<P: Place>() {
-    let place = P::fresh();
-    let store = place.open();
-    store.note_refusals(&[refusal(1, at(0)), refusal(2, at(1)), refusal(3, at(500))]).await.unwrap();
-    assert_eq!(store.forget_evidence(at(0).plus(REFUSAL_LIFE)).await, Ok(0));
-    assert_eq!(store.forget_evidence(at(0).plus(REFUSAL_LIFE).plus(SECOND)).await, Ok(1));
-    assert_eq!(store.refusal("0000-0000-0000-0001").await, Ok(None));
-    assert_eq!(references(&store, 9).await, ["0000-0000-0000-0003", "0000-0000-0000-0002"]);
-}
-
-async fn of_too_many_refusals_the_oldest_are_forgotten<P: Place>() {
-    let place = P::fresh();
-    let store = place.open();
-    let many = u32::try_from(REFUSALS_KEPT).unwrap() + 1_234;
-    // Two in each second, so that time alone does not tell them apart.
-    let all: Vec<_> = (0..many).map(|number| refusal(number, at(i64::from(number / 2)))).collect();
-    for some in all.chunks(2_000) {
-        store.note_refusals(some).await.unwrap();
-    }
-    store.forget_evidence(at(9_999)).await.unwrap();
-    assert_eq!(store.forget_evidence(at(9_999)).await, Ok(0));
-    let left: BTreeSet<_> = references(&store, usize::MAX).await.into_iter().collect();
-    assert_eq!(left, all[1_234..].iter().map(|record| record.reference.clone()).collect());
-    assert_eq!(store.refusal(&all[1_233].reference).await, Ok(None));
-    assert!(store.refusal(&all[1_234].reference).await.unwrap().is_some());
-}
-
-async fn sightings_that_were_not_used_for_long_are_forgotten_and_not_a_second_before<P: Place>() {
-    let place = P::fresh();
-    let store = place.open();
-    let (old, used) = (sighting("billing", 1, at(0), at(0)), sighting("billing", 2, at(0), at(0)));
-    store.note_all_first(&[old.clone(), used.clone()]).await.unwrap();
-    store.note_again(&[(used.client.clone(), used.thumbprint, at(1))]).await.unwrap();
-    let end = at(0).plus(SIGHTING_LIFE);
-    assert_eq!(store.forget_evidence(end).await, Ok(0));
-    assert_eq!(store.forget_evidence(end.plus(SECOND)).await, Ok(1));
-    assert_eq!(store.sighting(&old.client, old.thumbprint).await, Ok(None));
-    assert_eq!(store.sightings(None).await, Ok(vec![sighting("billing", 2, at(0), at(1))]));
-    // Seen once more it is new.
-    let anew = Sighting { chain: vec![vec![3]], ..sighting("billing", 1, end, end) };
-    store.note_first(&anew).await.unwrap();
-    assert_eq!(store.sighting(&old.client, old.thumbprint).await, Ok(Some(anew)));
-}
-
-async fn of_too_many_certificates_of_a_client_those_used_last_are_kept<P: Place>() {
-    let place = P::fresh();
-    let store = place.open();
-    let many = u32::try_from(SIGHTINGS_KEPT).unwrap() + 20;
-    let all: Vec<_> =
-        (0..many).map(|number| sighting("billing", number, at(number.into()), at(number.into()))).collect();
-    store.note_all_first(&all).await.unwrap();
-    let others: Vec<_> = ["b", "billing ", "edge-7"].map(|name| sighting(name, 1, at(-9), at(-9))).into();
-    store.note_all_first(&others).await.unwrap();
-    // The very first one is in use again.
-    store.note_again(&[(client("billing"), thumbprint(0), at(5_000))]).await.unwrap();
-    assert_eq!(store.forget_evidence(at(6_000)).await, Ok(20));
-    let left: Vec<_> = store.sightings(Some(&client("billing"))).await.unwrap();
-    let left: Vec<_> = left.into_iter().map(|seen| seen.thumbprint).collect();
-    assert_eq!(left, std::iter::once(0).chain(21..many).map(thumbprint).collect::<Vec<_>>());
-    assert_eq!(store.sightings(None).await.unwrap().len(), SIGHTINGS_KEPT + others.len());
-}
-
-async fn forgetting_thousands_leaves_the_rest<P: Place>() {
-    let place = P::fresh();
-    let store = place.open();
-    let all: Vec<_> = (0..3_000_u32)
-        .map(|number| Sighting {
-            chain: vec![vec![1; 50]],
-            // Half of them not used for long.
-            ..sighting(&format!("client-{}", number / 10), number, at(0), at(i64::from(number % 2) * 5_000))
-        })
-        .collect();
-    store.note_all_first(&all).await.unwrap();
-    assert_eq!(store.forget_evidence(at(2_000).plus(SIGHTING_LIFE)).await, Ok(1_500));
-    let left = store.sightings(None).await.unwrap();
-    assert_eq!(left.len(), 1_500);
-    assert!(left.iter().all(|seen| seen.last_seen == at(5_000) && seen.chain == [[1; 50]]));
 }
 
 async fn sixty_four_tasks_note_and_read_at_once<P: Place>() {

@@ -17,14 +17,14 @@ use ::sled::Tree;
 use async_trait::async_trait;
 
 use self::notes::Notes;
-use self::reading::Part;
+use self::reading::{Part, Refused};
 use super::{FORGET_AT_ONCE, Sled};
 use crate::clock::Timestamp;
 use crate::oauth::ClientId;
 use crate::pki::Thumbprint;
 use crate::store::StoreError;
 use crate::store::evidence::{
-    Evidence, REFUSAL_LIFE, REFUSALS_KEPT, RefusalRecord, Sighting, plain_reference,
+    Evidence, REFUSAL_LIFE, REFUSALS_OF_STRANGERS, RefusalRecord, Sighting, plain_reference,
 };
 
 /// How many refusals are read before others have their turn.
@@ -42,15 +42,25 @@ impl Evidence for Sled {
         self.note(move |notes| sightings.iter().try_for_each(|sighting| notes.first(sighting))).await
     }
 
-    async fn note_again(&self, seen: &[(ClientId, Thumbprint, Timestamp)]) -> Result<(), StoreError> {
+    async fn note_again(
+        &self,
+        seen: &[(ClientId, Thumbprint, Timestamp)],
+    ) -> Result<Vec<(ClientId, Thumbprint)>, StoreError> {
+        let mut unknown = Vec::new();
         for some in seen.chunks(FORGET_AT_ONCE) {
             let some = some.to_vec();
             let again = move |notes: &mut Notes<'_>| {
-                some.iter().try_for_each(|(client, thumbprint, at)| notes.again(client, *thumbprint, *at))
+                let mut unknown = Vec::new();
+                for (client, thumbprint, at) in some {
+                    if !notes.again(&client, thumbprint, at)? {
+                        unknown.push((client, thumbprint));
+                    }
+                }
+                Ok(unknown)
             };
-            self.note(again).await?;
+            unknown.extend(self.note(again).await?);
         }
-        Ok(())
+        Ok(unknown)
     }
 
     async fn sighting(
@@ -80,8 +90,8 @@ impl Evidence for Sled {
         self.note(move |notes| records.iter().try_for_each(|record| notes.refusal(record))).await?;
         // Strangers make them as fast as they can connect: what is kept does not wait for the next forgetting.
         let noted = self.refusals_noted.fetch_add(refusals.len(), Ordering::Relaxed) + refusals.len();
-        if noted > REFUSALS_KEPT {
-            self.forget_refusals(Timestamp::from_unix(i64::MIN)).await?;
+        if noted > REFUSALS_OF_STRANGERS {
+            self.forget_spare_refusals().await?;
         }
         Ok(())
     }
@@ -105,22 +115,17 @@ impl Evidence for Sled {
     }
 
     async fn forget_evidence(&self, now: Timestamp) -> Result<u64, StoreError> {
-        Ok(self.forget_sightings(now).await? + self.forget_refusals(now).await?)
+        let sightings = self.forget_sightings(now).await?;
+        let refusals = self.forget_old_refusals(now).await? + self.forget_spare_refusals().await?;
+        Ok(sightings + refusals)
     }
 }
 
 impl Sled {
-    async fn note(
+    async fn note<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Notes<'_>) -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<(), StoreError> {
-        self.note_and_count(move |notes| change(notes).map(|()| 0)).await.map(drop)
-    }
-
-    async fn note_and_count(
-        &self,
-        change: impl FnOnce(&mut Notes<'_>) -> Result<u64, StoreError> + Send + 'static,
-    ) -> Result<u64, StoreError> {
+        change: impl FnOnce(&mut Notes<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         match &self.queue {
             Some(queue) => queue.note(&self.shared, change).await,
             None => Err(StoreError::Unavailable("it is closed".into())),
@@ -144,7 +149,7 @@ impl Sled {
                         Ok(sum + notes.forget_sighting(client, *thumbprint, *last)?)
                     })
                 };
-                sum += self.note_and_count(forget).await?;
+                sum += self.note(forget).await?;
             }
             next = then;
             tokio::task::yield_now().await;
@@ -152,31 +157,36 @@ impl Sled {
         Ok(sum)
     }
 
-    async fn forget_refusals(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.refusals_noted.store(0, Ordering::Relaxed);
-        let mut too_many = self.look(reading::count_refusals)?.unwrap_or(0).saturating_sub(REFUSALS_KEPT);
+    async fn forget_old_refusals(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut sum = 0;
         loop {
-            let oldest =
+            let mut old =
                 self.look(|tree| reading::oldest_refusals(tree, FORGET_AT_ONCE))?.unwrap_or_default();
-            let all = oldest.len();
-            let spare: Vec<_> = oldest
-                .into_iter()
-                .enumerate()
-                .take_while(|(place, (at, _))| *place < too_many || *at < now.minus(REFUSAL_LIFE))
-                .map(|(_, refusal)| refusal)
-                .collect();
-            let count = spare.len();
-            let forget = move |notes: &mut Notes<'_>| {
-                spare.iter().try_fold(0, |sum, (at, name)| Ok(sum + notes.forget_refusal(*at, name)?))
-            };
-            if count > 0 {
-                sum += self.note_and_count(forget).await?;
-            }
-            if count < all || count == 0 {
+            let looked = old.len();
+            old.retain(|(at, _)| *at < now.minus(REFUSAL_LIFE));
+            let count = old.len();
+            sum += self.forget_refusals(old).await?;
+            if count < looked || count == 0 {
                 return Ok(sum);
             }
-            too_many = too_many.saturating_sub(count);
         }
+    }
+
+    async fn forget_spare_refusals(&self) -> Result<u64, StoreError> {
+        self.refusals_noted.store(0, Ordering::Relaxed);
+        let spare = self.look(reading::spare_refusals)?.unwrap_or_default();
+        self.forget_refusals(spare).await
+    }
+
+    async fn forget_refusals(&self, refusals: Vec<Refused>) -> Result<u64, StoreError> {
+        let mut sum = 0;
+        for some in refusals.chunks(FORGET_AT_ONCE) {
+            let some = some.to_vec();
+            let forget = move |notes: &mut Notes<'_>| {
+                some.iter().try_fold(0, |sum, (at, name)| Ok(sum + notes.forget_refusal(*at, name)?))
+            };
+            sum += self.note(forget).await?;
+        }
+        Ok(sum)
     }
 }

@@ -4,12 +4,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::Known;
+use crate::oauth::ClientId;
 use crate::store::evidence::{RefusalRecord, plain_reference};
 
 /// How many of each known client, and of all strangers.
 const OF_A_CLIENT: usize = 32;
 const OF_STRANGERS: usize = 512;
+
+/// How many of strangers are written at once. They make them as fast as they can connect, and revocations wait for the
+/// same writer.
+const STRANGERS_AT_ONCE: usize = 32;
 
 /// Of how many clients, those refused last; the rest is in the store. Who knows the names of clients can fill their
 /// rings with the largest records, up to 100 MB together.
@@ -17,11 +21,11 @@ const CLIENTS: usize = 128;
 
 #[derive(Default)]
 pub(super) struct Refusals {
-    clients: HashMap<String, Ring>,
+    clients: HashMap<ClientId, Ring>,
     strangers: Ring,
     /// The number of the last one.
     last: u64,
-    /// The number of the last one that the store has.
+    /// Up to this number the store has what it gets.
     written: u64,
 }
 
@@ -36,17 +40,17 @@ struct Kept {
 }
 
 impl Refusals {
-    pub(super) fn add(&mut self, record: RefusalRecord, of: Known) {
+    pub(super) fn add(&mut self, record: RefusalRecord) {
         self.last += 1;
         let number = self.last;
-        let (ring, most) = match (of, &record.claimed) {
-            (Known::Client, Some(client)) => {
-                if self.clients.len() >= CLIENTS && !self.clients.contains_key(client) {
+        let (ring, most) = match record.client() {
+            Some(client) => {
+                if self.clients.len() >= CLIENTS && !self.clients.contains_key(&client) {
                     self.make_room();
                 }
-                (self.clients.entry(client.clone()).or_default(), OF_A_CLIENT)
+                (self.clients.entry(client).or_default(), OF_A_CLIENT)
             }
-            _ => (&mut self.strangers, OF_STRANGERS),
+            None => (&mut self.strangers, OF_STRANGERS),
         };
         if ring.len() >= most {
             ring.pop_front();
@@ -68,14 +72,18 @@ impl Refusals {
         all.into_iter().map(|kept| Arc::clone(&kept.record)).collect()
     }
 
-    /// Those that the store does not have, in their order, and the number of the last one.
+    /// Those to write next, in their order, and the number of the last one: all new ones of clients, and the newest of
+    /// strangers. The other strangers are explained while they are here.
     pub(super) fn new_ones(&self) -> (Vec<RefusalRecord>, u64) {
-        let mut new: Vec<_> = self.all().filter(|kept| kept.number > self.written).collect();
+        let of_clients = self.clients.values().flatten();
+        let of_strangers = self.strangers.iter().rev().take(STRANGERS_AT_ONCE);
+        let mut new: Vec<_> =
+            of_clients.chain(of_strangers).filter(|kept| kept.number > self.written).collect();
         new.sort_unstable_by_key(|kept| kept.number);
         (new.into_iter().map(|kept| kept.record.as_ref().clone()).collect(), self.last)
     }
 
-    /// The store has all up to this number.
+    /// What was to be written up to this number is.
     pub(super) fn are_written(&mut self, last: u64) {
         self.written = self.written.max(last);
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use crate::clock::Timestamp;
 use crate::oauth::ClientId;
 use crate::pki::{Chain, Thumbprint};
-use crate::store::evidence::Sighting;
+use crate::store::evidence::{SIGHTING_RENEWED, Sighting};
 
 /// Certificates by client.
 pub(super) struct Seen {
@@ -18,6 +18,8 @@ pub(super) struct Seen {
     count: usize,
     /// First sights that are not durable, oldest first; each is among the certificates too.
     queue: VecDeque<Arc<Entry>>,
+    /// How many of them, from the front, are on their way to the store: those are not given up.
+    on_their_way: usize,
     dropped: u64,
     /// Went from memory with a use that is not written.
     gone: Vec<Arc<Entry>>,
@@ -87,6 +89,13 @@ impl Entry {
         self.is_durable.store(true, Ordering::Release);
     }
 
+    /// Whether it is durable, and the store may have forgotten it since or may do so before a token ends that leaves now:
+    /// then it is as good as new.
+    pub(super) fn is_in_doubt(&self, now: Timestamp) -> bool {
+        let written = Timestamp::from_unix(self.written.load(Ordering::Relaxed));
+        self.is_durable() && now.since(written) > SIGHTING_RENEWED
+    }
+
     pub(super) fn is_durable(&self) -> bool {
         self.is_durable.load(Ordering::Acquire)
     }
@@ -120,6 +129,7 @@ impl Seen {
             clients: HashMap::new(),
             count: 0,
             queue: VecDeque::new(),
+            on_their_way: 0,
             dropped: 0,
             gone: Vec::new(),
             bounds,
@@ -159,6 +169,8 @@ impl Seen {
             entry.first_seen = entry.first_seen.min(there.first_seen);
             entry.see(there.last_seen());
             self.remove(&there);
+            // It would be written for nothing, and given up in the place of the new one.
+            self.queue.retain(|waiting| !Arc::ptr_eq(waiting, &there));
         }
         if entry.is_durable() {
             self.remember(entry);
@@ -170,16 +182,26 @@ impl Seen {
     /// Takes it in, and into the queue; if that is full, the oldest there is seen for the first time again when it is
     /// next used.
     pub(super) fn put_off(&mut self, entry: Entry) {
-        if self.find(&entry.client, entry.thumbprint).is_some() {
+        if let Some(there) = self.find(&entry.client, entry.thumbprint) {
+            let there = Arc::clone(there);
+            there.see(entry.last_seen());
+            if there.is_in_doubt(entry.last_seen()) {
+                there.is_durable.store(false, Ordering::Release);
+                self.push(there);
+            }
             return;
         }
+        let entry = self.remember(entry);
+        self.push(entry);
+    }
+
+    fn push(&mut self, entry: Arc<Entry>) {
         while self.queue.len() >= self.bounds.queue.max(1)
-            && let Some(oldest) = self.queue.pop_front()
+            && let Some(oldest) = self.queue.remove(self.on_their_way)
         {
             self.dropped += 1;
             self.remove(&oldest);
         }
-        let entry = self.remember(entry);
         self.queue.push_back(entry);
     }
 
@@ -191,12 +213,15 @@ impl Seen {
         self.dropped
     }
 
-    pub(super) fn first_in_queue(&self, count: usize) -> Vec<Arc<Entry>> {
-        self.queue.iter().take(count).map(Arc::clone).collect()
+    /// Sends the first in the queue on their way; there is one who does that, and [`Seen::are_back`] follows.
+    pub(super) fn send_first(&mut self, count: usize) -> Vec<Arc<Entry>> {
+        self.on_their_way = count.min(self.queue.len());
+        self.queue.iter().take(self.on_their_way).map(Arc::clone).collect()
     }
 
-    /// What is durable waits no more.
-    pub(super) fn leave_queue(&mut self) {
+    /// What is durable now waits no more; the others wait on.
+    pub(super) fn are_back(&mut self) {
+        self.on_their_way = 0;
         self.queue.retain(|entry| !entry.is_durable());
     }
 

@@ -1,5 +1,7 @@
 //! The witness over a real store: what it waits for, what it writes when, and what it does when the store fails.
 
+mod forgetting;
+
 use std::fs;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::time::Instant;
@@ -83,7 +85,10 @@ impl Evidence for Watched {
         self.store.note_all_first(sightings).await
     }
 
-    async fn note_again(&self, seen: &[(ClientId, Thumbprint, Timestamp)]) -> Result<(), StoreError> {
+    async fn note_again(
+        &self,
+        seen: &[(ClientId, Thumbprint, Timestamp)],
+    ) -> Result<Vec<(ClientId, Thumbprint)>, StoreError> {
         self.count(&self.agains).await;
         self.store.note_again(seen).await
     }
@@ -134,6 +139,7 @@ fn refusal(reference: &str, seconds: i64, claimed: Option<&str>) -> RefusalRecor
         reference: reference.into(),
         at: at(seconds).as_unix(),
         claimed: claimed.map(Into::into),
+        is_registered: claimed.is_some(),
         path: "/token".into(),
         listener: "mtls".into(),
         reason: "untrusted".into(),
@@ -344,7 +350,7 @@ async fn flushes_at_the_same_time_write_nothing_twice() {
     store.fail();
     witness.saw(&billing(), &chain(), at(10)).await;
     store.recover();
-    witness.refused(refusal("AAAA-AAAA-AAAA-AAAA", 10, None), Known::Stranger);
+    witness.refused(refusal("AAAA-AAAA-AAAA-AAAA", 10, None));
     let calls = store.calls();
     store.delay(20);
     let (one, two, three) = tokio::join!(witness.flush(at(11)), witness.flush(at(11)), witness.flush_all());
@@ -357,7 +363,7 @@ async fn refusals_are_found_in_memory_and_in_the_store_however_the_reference_is_
     let store = Watched::new();
     let witness = store.witness();
     store.fail();
-    witness.refused(refusal("01AB-CDEF-GHJK-MNPQ", 10, Some("billing")), Known::Client);
+    witness.refused(refusal("01AB-CDEF-GHJK-MNPQ", 10, Some("billing")));
     assert!(witness.flush(at(11)).await.is_err());
     let found = async |witness: &Witness, written: &str| witness.refusal(written).await.unwrap().is_some();
     assert!(found(&witness, "oiab-cdef-ghjk-mnpq").await, "the store is down");
@@ -379,16 +385,17 @@ async fn each_known_client_has_room_for_its_own_refusals_and_strangers_share_the
     let store = Watched::new();
     let witness = store.witness();
     let mut number = 0;
-    let mut refuse = |times, claimed: Option<&str>, known| {
+    let mut refuse = |times, like: RefusalRecord| {
         for _ in 0..times {
             number += 1;
-            witness.refused(refusal(&format!("N{number:04}"), number, claimed), known);
+            let (reference, at) = (format!("N{number:04}"), at(number).as_unix());
+            witness.refused(RefusalRecord { reference, at, ..like.clone() });
         }
     };
-    refuse(40, Some("billing"), Known::Client);
-    refuse(2, Some("edge-7"), Known::Client);
-    refuse(600, Some("billing"), Known::Stranger);
-    refuse(1, None, Known::Client);
+    refuse(40, refusal("", 0, Some("billing")));
+    refuse(2, refusal("", 0, Some("edge-7")));
+    refuse(600, RefusalRecord { is_registered: false, ..refusal("", 0, Some("billing")) });
+    refuse(1, RefusalRecord { is_registered: true, ..refusal("", 0, None) });
     let kept = |claimed: Option<&str>| {
         let refusals = witness.kept_refusals().latest();
         refusals.iter().filter(|record| record.claimed.as_deref() == claimed).count()
@@ -399,15 +406,20 @@ async fn each_known_client_has_room_for_its_own_refusals_and_strangers_share_the
             && witness.refusal("N0009").await.unwrap().is_some()
     );
 
-    // Memory and store together: newest first, each once.
+    // Memory and store together: newest first, each once. Of strangers only the newest are written.
     witness.flush(at(0)).await.unwrap();
-    witness.refused(refusal("LAST", 9_999, None), Known::Stranger);
+    witness.flush(at(1)).await.unwrap();
+    let written = store.refusals(9_999).await.unwrap();
+    let of_strangers: Vec<_> = written.iter().filter(|record| !record.is_registered).collect();
+    assert_eq!((written.len(), of_strangers.len(), store.calls()[3]), (32 + 2 + 32, 31, 1));
+    assert!(of_strangers.iter().all(|record| record.at > at(611).as_unix()));
+    witness.refused(refusal("LAST", 9_999, None));
     let latest = witness.refusals(3).await.unwrap();
     let references: Vec<_> = latest.iter().map(|record| record.reference.as_str()).collect();
     assert_eq!(references, ["LAST", "N0643", "N0642"]);
-    assert_eq!(witness.refusals(9_999).await.unwrap().len(), 32 + 2 + 512 + 1);
+    assert_eq!(witness.refusals(9_999).await.unwrap().len(), 32 + 2 + 512);
     for name in 0..1_000 {
-        witness.refused(refusal("R", 0, Some(&format!("client-{name}"))), Known::Client);
+        witness.refused(refusal("R", 0, Some(&format!("client-{name}"))));
     }
     assert!(witness.kept_refusals().latest().len() < 512 + 300, "however many clients there are");
 }
@@ -416,7 +428,7 @@ async fn each_known_client_has_room_for_its_own_refusals_and_strangers_share_the
 async fn a_chain_that_is_too_long_is_left_out_of_a_refusal() {
     let witness = Watched::new().witness();
     let long = RefusalRecord { chain: vec!["A".repeat(11_000)], ..refusal("AAAA", 1, None) };
-    witness.refused(long, Known::Stranger);
+    witness.refused(long);
     assert_eq!(witness.refusal("AAAA").await.unwrap().unwrap().chain, [] as [String; 0]);
 }
 
@@ -435,7 +447,7 @@ async fn requests_and_flushes_at_once_lose_nothing() {
                 if round % 16 == task {
                     witness.flush(at(second * 60)).await.unwrap();
                 }
-                witness.refused(refusal(&format!("T{task}R{round}"), second, None), Known::Stranger);
+                witness.refused(refusal(&format!("T{task}R{round}"), second, None));
             }
         });
     }

@@ -6,7 +6,7 @@
 //! | `s` `client_id` `00` thumbprint | a sighting: first seen, last seen |
 //! | `c` `client_id` `00` thumbprint piece | its chain: each certificate after its length |
 //! | `r` `at` reference `00` piece | a refusal, JSON |
-//! | `n` reference | where it is: `at` |
+//! | `n` reference | where it is: `at`, and then the `client_id` if it is of a registered client |
 //!
 //! The moments of a sighting change all the time and its chain never, so they lie apart. Every value begins with
 //! [`VERSION`], a long one on its first piece. Numbers are big-endian. What is of another shape, or of another
@@ -145,15 +145,18 @@ pub(super) fn name_key(reference: &str) -> Vec<u8> {
     key
 }
 
-pub(super) fn encode_name(at: Timestamp) -> Vec<u8> {
+pub(super) fn encode_name(at: Timestamp, client: Option<&ClientId>) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     bytes.extend(at.as_unix().to_be_bytes());
+    bytes.extend(client.map(ClientId::as_str).unwrap_or_default().as_bytes());
     bytes
 }
 
-pub(super) fn parse_name(bytes: &[u8]) -> Option<Timestamp> {
-    let at = bytes.strip_prefix(&[VERSION])?.try_into().ok()?;
-    Some(Timestamp::from_unix(i64::from_be_bytes(at)))
+pub(super) fn parse_name(bytes: &[u8]) -> Option<(Timestamp, Option<ClientId>)> {
+    let (at, client) = bytes.strip_prefix(&[VERSION])?.split_first_chunk()?;
+    let client = std::str::from_utf8(client).ok()?;
+    let client = if client.is_empty() { None } else { Some(ClientId::parse(client).ok()?) };
+    Some((Timestamp::from_unix(i64::from_be_bytes(*at)), client))
 }
 
 /// A long value as entries: `start` and a number, a piece.
@@ -202,8 +205,10 @@ mod tests {
         #[test]
         fn refusals_sort_by_time_and_their_keys_read_back(
             one in a_moment(), two in a_moment(), reference in "[0-9A-Z]{1,64}", value in vec(any::<u8>(), 1..9_000),
+            client in proptest::option::of("[ -~]{1,255}"),
         ) {
-            prop_assert_eq!(parse_name(&encode_name(one)), Some(one));
+            let client = client.map(|name| ClientId::parse(&name).unwrap());
+            prop_assert_eq!(parse_name(&encode_name(one, client.as_ref())), Some((one, client)));
             let start = refusal_key(one, &reference);
             prop_assert_eq!(refusal_key(two, &reference).cmp(&start), two.cmp(&one));
             let mut joined = Vec::new();

@@ -62,16 +62,17 @@ impl<'a> Notes<'a> {
         self.put(sighting_key(client, thumbprint), old.map_or(new, |old| old.with(new)).encode())
     }
 
-    /// A certificate served a client again, if it ever did.
+    /// A certificate served a client again. Whether it ever did before; else nothing is kept of it.
     pub(super) fn again(
         &mut self,
         client: &ClientId,
         thumbprint: Thumbprint,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Some(old) = self.moments(client, thumbprint)? else { return Ok(()) };
+    ) -> Result<bool, StoreError> {
+        let Some(old) = self.moments(client, thumbprint)? else { return Ok(false) };
         let new = Moments { last: old.last.max(at), ..old };
-        self.put(sighting_key(client, thumbprint), new.encode())
+        self.put(sighting_key(client, thumbprint), new.encode())?;
+        Ok(true)
     }
 
     /// A refusal; one of the same reference goes.
@@ -84,10 +85,10 @@ impl<'a> Notes<'a> {
         let at = Timestamp::from_unix(record.at);
         let name = name_key(&reference);
         let before = self.bytes(&name)?.and_then(|value| parse_name(&value));
-        if let Some(before) = before.filter(|before| *before != at) {
+        if let Some((before, _)) = before.filter(|(before, _)| *before != at) {
             self.put_long(&refusal_key(before, &reference), &[])?;
         }
-        self.put(name, encode_name(at))?;
+        self.put(name, encode_name(at, record.client().as_ref()))?;
         self.put_long(&refusal_key(at, &reference), &value)
     }
 
@@ -110,7 +111,8 @@ impl<'a> Notes<'a> {
     pub(super) fn forget_refusal(&mut self, at: Timestamp, reference: &str) -> Result<u64, StoreError> {
         self.put_long(&refusal_key(at, reference), &[])?;
         let name = name_key(reference);
-        if self.bytes(&name)?.and_then(|value| parse_name(&value)) != Some(at) {
+        let named = self.bytes(&name)?.and_then(|value| parse_name(&value));
+        if named.is_none_or(|(named, _)| named != at) {
             return Ok(0);
         }
         self.changes.insert(name, None);

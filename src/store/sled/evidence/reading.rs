@@ -1,6 +1,7 @@
 //! Reads the evidence. An entry that nobody can read is left out; only a database that fails is an error.
 
-use std::collections::HashSet;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 
 use ::sled::{Db, Tree};
 
@@ -12,7 +13,10 @@ use crate::clock::Timestamp;
 use crate::oauth::ClientId;
 use crate::pki::Thumbprint;
 use crate::store::StoreError;
-use crate::store::evidence::{RefusalRecord, SIGHTING_LIFE, SIGHTINGS_KEPT, Sighting};
+use crate::store::evidence::{
+    REFUSALS_OF_A_CLIENT, REFUSALS_OF_CLIENTS, REFUSALS_OF_STRANGERS, RefusalRecord, SIGHTING_LIFE,
+    SIGHTING_NEEDED, SIGHTINGS_KEPT, Sighting,
+};
 use crate::store::sled::failed;
 
 /// How many entries are read before others have their turn.
@@ -72,7 +76,7 @@ pub(in crate::store::sled) fn sightings(
 
 pub(super) fn refusal(tree: &Tree, reference: &str) -> Result<Option<RefusalRecord>, StoreError> {
     let at = tree.get(name_key(reference)).map_err(failed)?.and_then(|value| parse_name(&value));
-    at.map_or(Ok(None), |at| refusal_at(tree, &refusal_key(at, reference), reference))
+    at.map_or(Ok(None), |(at, _)| refusal_at(tree, &refusal_key(at, reference), reference))
 }
 
 /// The latest refusals whose keys come before `before`, `limit` at most; `next` is what to give as `before` then.
@@ -131,21 +135,49 @@ fn spare_of_one(
     mut sightings: Vec<(ClientId, Thumbprint, Moments)>,
     now: Timestamp,
 ) -> impl Iterator<Item = (ClientId, Thumbprint, Timestamp)> {
-    sightings.sort_by_key(|(_, _, moments)| std::cmp::Reverse((moments.last, moments.first)));
-    let is_old = move |last: Timestamp| last < now.minus(SIGHTING_LIFE);
+    sightings.sort_by_key(|(_, _, moments)| Reverse((moments.last, moments.first)));
+    let (needed, old) = (now.minus(SIGHTING_NEEDED), now.minus(SIGHTING_LIFE));
     let spare = sightings.into_iter().enumerate();
-    let spare = spare.filter(move |(place, (.., moments))| *place >= SIGHTINGS_KEPT || is_old(moments.last));
+    let spare = spare.filter(move |(place, (.., moments))| {
+        moments.last < if *place < SIGHTINGS_KEPT { old } else { needed }
+    });
     spare.map(|(_, (client, thumbprint, moments))| (client, thumbprint, moments.last))
 }
 
-/// How many refusals there are.
-pub(super) fn count_refusals(tree: &Tree) -> Result<usize, StoreError> {
-    tree.scan_prefix([NAME]).keys().try_fold(0, |sum, key| key.map(|_| sum + 1).map_err(failed))
+/// When a refusal was, and its plain reference.
+pub(super) type Refused = (Timestamp, String);
+
+/// The refusals that are too many, however young.
+pub(super) fn spare_refusals(tree: &Tree) -> Result<Vec<Refused>, StoreError> {
+    let (mut of_strangers, mut of_each) = (Vec::new(), HashMap::<ClientId, Vec<Refused>>::new());
+    for found in tree.scan_prefix([NAME]) {
+        let (key, value) = found.map_err(failed)?;
+        let reference = key.get(1..).and_then(|name| std::str::from_utf8(name).ok());
+        let Some((reference, (at, client))) = reference.zip(parse_name(&value)) else { continue };
+        let all = match client {
+            Some(client) => of_each.entry(client).or_default(),
+            None => &mut of_strangers,
+        };
+        all.push((at, reference.to_owned()));
+    }
+    let mut spare = all_but_newest(&mut of_strangers, REFUSALS_OF_STRANGERS);
+    let mut of_clients = Vec::new();
+    for mut of_one in of_each.into_values() {
+        spare.extend(all_but_newest(&mut of_one, REFUSALS_OF_A_CLIENT));
+        of_clients.append(&mut of_one);
+    }
+    spare.extend(all_but_newest(&mut of_clients, REFUSALS_OF_CLIENTS));
+    Ok(spare)
 }
 
-/// The oldest refusals, `limit` at most: when they were, and their plain references.
-pub(super) fn oldest_refusals(tree: &Tree, limit: usize) -> Result<Vec<(Timestamp, String)>, StoreError> {
-    let mut oldest: Vec<(Timestamp, String)> = Vec::new();
+fn all_but_newest(refusals: &mut Vec<Refused>, newest: usize) -> Vec<Refused> {
+    refusals.sort_unstable_by(|one, other| other.cmp(one));
+    refusals.split_off(newest.min(refusals.len()))
+}
+
+/// The oldest refusals, `limit` at most.
+pub(super) fn oldest_refusals(tree: &Tree, limit: usize) -> Result<Vec<Refused>, StoreError> {
+    let mut oldest: Vec<Refused> = Vec::new();
     for found in tree.scan_prefix([REFUSAL]).keys() {
         let key = found.map_err(failed)?;
         let Some((at, reference, _)) = parse_refusal_key(&key) else { continue };
@@ -176,7 +208,7 @@ pub(in crate::store::sled) fn count(db: &Db) -> Result<Counts, StoreError> {
             (Some(NAME), _) => {
                 let reference = key.get(1..).and_then(|name| std::str::from_utf8(name).ok());
                 let start =
-                    reference.zip(parse_name(&value)).map(|(reference, at)| refusal_key(at, reference));
+                    reference.zip(parse_name(&value)).map(|(reference, (at, _))| refusal_key(at, reference));
                 start.map(|start| names.insert(start)).is_some()
             }
             (Some(SIGHTING), _) => {
