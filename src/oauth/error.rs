@@ -17,6 +17,10 @@ pub enum ErrorCode {
     UnauthorizedClient,
     /// Nobody's grant type here (RFC 6749 §5.2).
     UnsupportedGrantType,
+    /// The access token is not good, or not in the right hands (RFC 6750 §3.1).
+    InvalidToken,
+    /// The access token is good, and does not allow this (RFC 6750 §3.1).
+    InsufficientScope,
     /// Our fault (RFC 6749 §4.1.2.1).
     ServerError,
     /// Our fault, and it will pass (RFC 6749 §4.1.2.1).
@@ -34,6 +38,8 @@ impl ErrorCode {
             Self::InvalidTarget => "invalid_target",
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
             Self::ServerError => "server_error",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
         }
