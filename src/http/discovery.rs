@@ -1,16 +1,19 @@
-//! What clients and resource servers read first: metadata (RFC 8414, RFC 8705 §5) and the key set (RFC 7517).
+//! What clients and resource servers read first: metadata (RFC 8414, RFC 8705 §5, RFC 9701 §7) and the key set
+//! (RFC 7517).
 
 use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use actix_web::web::{Bytes, Data};
-use serde_json::json;
+use actix_web::web::Data;
+use serde_json::{Value, json};
 
 use super::Services;
+use crate::keys::SigningAlgorithm;
 use crate::oauth::{AuthMethod, BaseUrl, GrantType, Issuer};
 
-/// The metadata document, written once: nothing in it depends on the request (a `Host` header changes nothing).
+/// The metadata document. Nothing in it depends on the request (a `Host` header changes nothing); what depends on the keys
+/// of the moment is added when it is asked for.
 #[derive(Clone, Debug)]
-pub struct Metadata(Bytes);
+pub struct Metadata(Value);
 
 impl Metadata {
     /// The document of this issuer.
@@ -36,19 +39,37 @@ impl Metadata {
                 "revocation_endpoint": format!("{mtls_base_url}/revoke"),
             },
         });
-        if let (Some(url), Some(document)) = (service_documentation, document.as_object_mut()) {
-            document.insert("service_documentation".to_owned(), url.into());
+        if let Some(url) = service_documentation {
+            add(&mut document, "service_documentation", url.into());
         }
-        Self(Bytes::from(document.to_string()))
+        Self(document)
+    }
+
+    /// The document while answers are signed with `algorithms` (RFC 9701 §7); without any it does not mention them
+    /// (RFC 8414 §3.2).
+    fn signing_with(&self, algorithms: &[SigningAlgorithm]) -> String {
+        let mut document = self.0.clone();
+        if !algorithms.is_empty() {
+            let names: Vec<_> = algorithms.iter().map(|algorithm| algorithm.as_str()).collect();
+            add(&mut document, "introspection_signing_alg_values_supported", names.into());
+        }
+        document.to_string()
+    }
+}
+
+fn add(document: &mut Value, member: &str, value: Value) {
+    if let Some(members) = document.as_object_mut() {
+        members.insert(member.to_owned(), value);
     }
 }
 
 /// `GET /.well-known/oauth-authorization-server` and the `OpenID` name of the same document.
 pub async fn metadata(services: Data<Services>) -> HttpResponse {
+    let algorithms = services.keys.load().algorithms(services.clock.now());
     HttpResponse::Ok()
         .insert_header((CACHE_CONTROL, "max-age=300"))
         .insert_header((CONTENT_TYPE, "application/json"))
-        .body(services.metadata.0.clone())
+        .body(services.metadata.signing_with(&algorithms))
 }
 
 /// `GET /jwks`: the public keys, with the one that signs next.

@@ -1,8 +1,10 @@
 //! `POST /introspect` (RFC 7662, RFC 8705 §3.2): what a resource server may know of a token, and whether it is in the
-//! right hands.
+//! right hands; as JSON, or signed (RFC 9701) where `Accept` asks for it.
+
+mod accept;
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{CACHE_CONTROL, PRAGMA};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, PRAGMA};
 use actix_web::web::Data;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,35 +12,42 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::json;
 
+use self::accept::Wanted;
 use super::Services;
 use super::extract::Authenticated;
 use super::failure::Failure;
-use crate::oauth::Form;
+use crate::clock::Timestamp;
+use crate::oauth::{ClientId, Form};
 use crate::pki::{Certificate, Thumbprint, files};
-use crate::token::{Claims, Possession, TokenError};
+use crate::token::{Claims, Document, Possession, TokenError};
 
 /// Tells a resource server about a token of its own audience. Everything else is `{"active":false}`, always the same.
-pub async fn introspect(services: Data<Services>, request: Authenticated) -> Result<HttpResponse, Failure> {
+pub async fn introspect(
+    services: Data<Services>,
+    wanted: Wanted,
+    request: Authenticated,
+) -> Result<HttpResponse, Failure> {
     let Authenticated { client, mut form, now } = request;
+    let answer = Answer { wanted, services: &services, reader: &client.client().id, now };
     let token = form.require("token")?;
     let shown = Shown::take(&mut form)?;
 
     let world = services.authenticator.load();
-    let (jwt, witness) = (token.expose_secret(), &services.witness);
-    let verified = match services.verifier.verify(jwt, &world, witness, now).await {
-        Ok(verified) => verified,
+    let Services { verifier, witness, .. } = &**services;
+    let token = match verifier.verify(token.expose_secret(), &world, witness, now).await {
+        Ok(token) => token,
         Err(TokenError::Store(error)) => return Err(error.into()),
-        Err(error) => return Ok(inactive(&error)),
+        Err(error) => return answer.inactive(&error),
     };
-    if !client.client().introspects.contains(&verified.claims().audience) {
-        return Ok(inactive(&"the caller may not see tokens of this audience"));
+    if !client.client().introspects.contains(&token.claims().audience) {
+        return answer.inactive(&"the caller may not see tokens of this audience");
     }
     let bound = match shown {
-        Shown::NotAsked => return Ok(active(verified.claims())),
-        Shown::Differently => return Ok(inactive(&"two certificates were named")),
-        Shown::As(possession) => verified.confirm(possession),
+        Shown::NotAsked => return answer.active(token.claims()),
+        Shown::Differently => return answer.inactive(&"two certificates were named"),
+        Shown::As(possession) => token.confirm(possession),
     };
-    Ok(bound.map_or_else(|error| inactive(&error), |bound| active(bound.claims())))
+    bound.map_or_else(|error| answer.inactive(&error), |bound| answer.active(bound.claims()))
 }
 
 /// What the resource server says it saw, if it wants the binding checked here.
@@ -87,32 +96,48 @@ fn thumbprint_of(text: &str) -> Option<Thumbprint> {
     Certificate::parse(&der).ok().map(|certificate| certificate.thumbprint())
 }
 
-fn active(claims: &Claims) -> HttpResponse {
-    answer(ActiveToken {
-        active: true,
-        scope: (!claims.scope.is_empty()).then(|| claims.scope.to_string()),
-        client_id: claims.client.as_str(),
-        token_type: "Bearer",
-        exp: claims.expires_at.as_unix(),
-        iat: claims.issued_at.as_unix(),
-        sub: claims.client.as_str(),
-        aud: claims.audience.as_str(),
-        iss: claims.issuer.as_str(),
-        jti: claims.jti.to_string(),
-        cnf: json!({ "x5t#S256": claims.confirmation.thumbprint().to_string() }),
-    })
+/// How this request is answered, and to whom.
+struct Answer<'a> {
+    wanted: Wanted,
+    services: &'a Services,
+    reader: &'a ClientId,
+    now: Timestamp,
 }
 
-/// RFC 7662 §2.2: nothing but this, whatever the reason; the reason is for the log.
-fn inactive(reason: &dyn std::fmt::Display) -> HttpResponse {
-    let mut answer = answer(json!({ "active": false }));
-    answer.extensions_mut().insert(super::observe::Note(reason.to_string()));
-    answer
-}
+impl Answer<'_> {
+    fn active(&self, claims: &Claims) -> Result<HttpResponse, Failure> {
+        self.with(&ActiveToken {
+            active: true,
+            scope: (!claims.scope.is_empty()).then(|| claims.scope.to_string()),
+            client_id: claims.client.as_str(),
+            token_type: "Bearer",
+            exp: claims.expires_at.as_unix(),
+            iat: claims.issued_at.as_unix(),
+            sub: claims.client.as_str(),
+            aud: claims.audience.as_str(),
+            iss: claims.issuer.as_str(),
+            jti: claims.jti.to_string(),
+            cnf: json!({ "x5t#S256": claims.confirmation.thumbprint().to_string() }),
+        })
+    }
 
-fn answer(body: impl Serialize) -> HttpResponse {
-    let no_store = (CACHE_CONTROL, "no-store");
-    HttpResponse::Ok().insert_header(no_store).insert_header((PRAGMA, "no-cache")).json(body)
+    /// RFC 7662 §2.2: nothing but this, whatever the reason; the reason is for the log.
+    fn inactive(&self, reason: &dyn std::fmt::Display) -> Result<HttpResponse, Failure> {
+        let mut answer = self.with(&json!({ "active": false }))?;
+        answer.extensions_mut().insert(super::observe::Note(reason.to_string()));
+        Ok(answer)
+    }
+
+    fn with(&self, content: &impl Serialize) -> Result<HttpResponse, Failure> {
+        let mut answer = HttpResponse::Ok();
+        answer.insert_header((CACHE_CONTROL, "no-store")).insert_header((PRAGMA, "no-cache"));
+        if self.wanted == Wanted::Json {
+            return Ok(answer.json(content));
+        }
+        let document = Document::TokenIntrospection;
+        let signed = self.services.tokens.sign_document(document, content, self.reader, self.now)?;
+        Ok(answer.insert_header((CONTENT_TYPE, document.media_type())).body(signed))
+    }
 }
 
 /// RFC 7662 §2.2 with `cnf` (RFC 8705 §3.2).

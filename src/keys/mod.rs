@@ -69,6 +69,18 @@ impl SigningKeys {
         json!({ "keys": self.verifying(now).map(|key| key.jwk()).collect::<Vec<_>>() })
     }
 
+    /// What is signed with at `now`, and will be by the keys that come next; each algorithm once. Empty if there is no key.
+    pub fn algorithms(&self, now: Timestamp) -> Vec<SigningAlgorithm> {
+        let Ok(signer) = self.signer(now) else { return Vec::new() };
+        let mut algorithms = Vec::new();
+        for key in self.0.iter().skip_while(|key| key.id() != signer.id()) {
+            if !algorithms.contains(&key.algorithm()) {
+                algorithms.push(key.algorithm());
+            }
+        }
+        algorithms
+    }
+
     fn verifying(&self, now: Timestamp) -> impl Iterator<Item = &Arc<SigningKey>> {
         self.with_ends().filter(move |(_, end)| end.is_none_or(|end| now <= end)).map(|(key, _)| key)
     }
@@ -106,6 +118,17 @@ mod tests {
             assert_eq!(keys.signer(at(now)).unwrap().signs_from(), at(begin), "at {now}");
         }
         assert_eq!(SigningKeys::default().signer(at(0)).unwrap_err(), NoActiveKey);
+    }
+
+    #[test]
+    fn the_algorithms_are_those_of_the_signer_and_of_the_keys_to_come() {
+        let key = |algorithm, begin| SigningKey::fresh(algorithm, at(begin));
+        let (es, ed) = (SigningAlgorithm::Es256, SigningAlgorithm::EdDsa);
+        let keys = SigningKeys::new(vec![key(ed, 100), key(ed, 200), key(es, 300)]);
+        for (now, expected) in [(0, &[ed, es][..]), (100, &[ed, es]), (299, &[ed, es]), (300, &[es])] {
+            assert_eq!(keys.algorithms(at(now)), expected, "at {now}");
+        }
+        assert!(SigningKeys::default().algorithms(at(0)).is_empty());
     }
 
     #[test]

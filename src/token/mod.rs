@@ -9,7 +9,7 @@ pub mod verifier;
 pub use claims::Claims;
 pub use confirmation::{BindingError, Confirmation, Possession};
 pub use entitlement::{Asked, Entitlement, Exceeds};
-pub use issuer::{MintError, MintedToken, TokenIssuer};
+pub use issuer::{Document, MintError, MintedToken, TokenIssuer, Unsigned};
 pub use verifier::{BoundToken, TokenError, TokenVerifier, VerifiedToken};
 
 /// No token lives longer than a day; what ends tokens before their time need be remembered no longer.

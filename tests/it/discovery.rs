@@ -20,6 +20,7 @@ fn the_metadata_says_what_works_and_nothing_else() {
         "token_endpoint_auth_methods_supported": methods,
         "introspection_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_methods_supported": methods,
+        "introspection_signing_alg_values_supported": ["ES256"],
         "tls_client_certificate_bound_access_tokens": true,
         "mtls_endpoint_aliases": {
             "token_endpoint": "https://as.example.com/token",
