@@ -84,25 +84,36 @@ impl<'a> Examination<'a> {
             || "enabled: true",
             || format!("enabled: {}", client.enabled),
         )?;
+        let (certificate, revocation_unknown) = self.fits(&client.credential, presented)?;
+        match self.refusal.take() {
+            Some(refusal) => Err(refusal),
+            None => Ok(AuthenticatedClient { client: Arc::clone(client), certificate, revocation_unknown }),
+        }
+    }
+
+    /// Whether the certificate is what the credential wants, and why nobody can say whether it was revoked. Where every
+    /// check is made, what failed is in `refusal`.
+    pub(super) fn fits(
+        &mut self,
+        credential: &Credential,
+        presented: &Presented,
+    ) -> Result<(Arc<PresentedCertificate>, Option<String>), Refusal> {
         let certificate = self.certificate(presented)?;
         let leaf = &certificate.chain.leaf;
         self.validity(leaf)?;
-        self.usage(leaf, &client.credential)?;
-        let revocation_unknown = match &client.credential {
+        self.usage(leaf, credential)?;
+        let revocation_unknown = match credential {
             Credential::TlsClientAuth { subject, anchors } => {
                 // A filter that can only refuse, before OpenSSL reads what a stranger sent.
                 self.subject(subject, leaf)?;
                 self.vouched_for(subject, anchors, &certificate)?
             }
-            credential @ Credential::SelfSignedTlsClientAuth { .. } => {
+            Credential::SelfSignedTlsClientAuth { .. } => {
                 self.registered(credential, leaf)?;
                 None
             }
         };
-        match self.refusal.take() {
-            Some(refusal) => Err(refusal),
-            None => Ok(AuthenticatedClient { client: Arc::clone(client), certificate, revocation_unknown }),
-        }
+        Ok((certificate, revocation_unknown))
     }
 
     fn client(&mut self, claimed: Option<&str>) -> Result<&'a Arc<Client>, Refusal> {

@@ -113,6 +113,28 @@ impl ClientAuthenticator {
         }
     }
 
+    /// Decides by the same rules about a peer that is no client and claims nothing: the proxy in front of a listener.
+    /// Asks as [`Self::authenticate_asking`] does.
+    pub async fn recognise_asking(
+        &self,
+        credential: &Credential,
+        presented: &Presented,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let decide = || {
+            let mut examination = Examination::new(self, Depth::FirstFailure, now);
+            (examination.fits(credential, presented).map(drop), examination.errand)
+        };
+        let (outcome, errand) = decide();
+        match &self.remote {
+            Some(remote) if !errand.is_empty() => {
+                errand.run(remote, &self.revocation, now).await;
+                decide().0
+            }
+            _ => outcome,
+        }
+    }
+
     /// The decision by what is known, and what somebody else could still say of it: for whoever decides about many, and
     /// asks for all of them at once.
     pub fn consider(

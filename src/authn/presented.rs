@@ -9,6 +9,8 @@ use crate::pki::{Certificate, CertificateError, Chain};
 pub enum Via {
     /// We saw the signature of the handshake ourselves.
     Handshake,
+    /// A proxy saw it, and proved to us that it is the one of the configuration (RFC 9440 §4).
+    Forwarded,
     /// An operator gave the file to a command; nothing is proven, nothing is issued.
     File,
 }

@@ -36,6 +36,8 @@ pub enum Reason {
     Revoked,
     /// Nobody can say whether it was, and the anchor set requires to know.
     RevocationUnknown,
+    /// The request came to a listener behind a proxy, and not from the proxy (RFC 9440 §4).
+    ProxyRefused,
 }
 
 impl Reason {
@@ -57,6 +59,7 @@ impl Reason {
             Self::WeakKey => "weak_key",
             Self::Revoked => "revoked",
             Self::RevocationUnknown => "revocation_unknown",
+            Self::ProxyRefused => "proxy_refused",
         }
     }
 }
@@ -96,6 +99,12 @@ impl Refusal {
             seen: seen.to_owned(),
         };
         Self { reason: Reason::WrongMethod, finding }
+    }
+
+    /// Whoever hands the certificate on does not prove that it is the proxy; `check` is the part that does not hold.
+    pub fn proxy(check: &'static str, expected: impl Into<String>, seen: impl Into<String>) -> Self {
+        let finding = Finding { check, ok: false, expected: expected.into(), seen: seen.into() };
+        Self { reason: Reason::ProxyRefused, finding }
     }
 
     /// The certificate ends within this second, so no token could be bound to it.

@@ -31,7 +31,7 @@ pub struct Patience {
 /// What is known of a connection; the same for every request on it.
 #[derive(Clone)]
 pub struct Peer {
-    /// The certificate of the handshake.
+    /// The certificate of the handshake: the client's, or on a `forwarded` listener the proxy's.
     pub presented: Presented,
     /// Set while a request is being answered.
     pub in_flight: InFlight,

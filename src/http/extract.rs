@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::connection::Peer;
 use super::failure::{Challenge, Failure, Scheme};
+use super::proxy::Proxy;
 use super::{Policy, Services};
 use crate::authn::{AuthenticatedClient, ClientAuthenticator, Presented, Refusal};
 use crate::clock::Timestamp;
@@ -72,18 +73,20 @@ async fn authenticated(request: &HttpRequest, payload: Payload) -> Result<Authen
     let endpoint = *request.app_data::<Endpoint>().expect("every POST route says which endpoint it is");
     let mut form = form(request, payload, &services.policy.load()).await?;
     let now = services.clock.now();
-    let presented = presented(request);
+    let presented = presented(request).await;
 
     let claimed = form.take("client_id");
     let claimed = claimed.as_ref().map(SecretString::expose_secret);
     let mut identity = Identity {
         claimed_client_id: claimed.map(ToOwned::to_owned),
-        thumbprint: thumbprint(&presented),
+        thumbprint: presented.as_ref().ok().and_then(thumbprint),
         ..Identity::default()
     };
     let world = services.authenticator.load();
     let verdict = async {
-        one_mechanism(request, &form, &presented, &services.issuer)?;
+        no_authorization(request, &services.issuer)?;
+        let presented = presented?;
+        one_mechanism(&form, &presented)?;
         let decided = world.authenticate_asking(claimed, &presented, now).await;
         decided.map_err(|refusal| {
             // RFC 7662 §2.3 wants 401 for credentials that do not hold; RFC 9701 §5 wants 400 for none.
@@ -128,9 +131,17 @@ async fn note(
     }
 }
 
-/// The certificate of the connection.
-fn presented(request: &HttpRequest) -> Presented {
-    request.conn_data::<Peer>().map_or(Presented::Nothing, |peer| peer.presented.clone())
+/// What the client showed: in the handshake, or, behind a proxy, to the proxy. An error is a proxy that does not prove to
+/// be the one of the configuration, or hands on what is no certificate.
+pub(super) async fn presented(request: &HttpRequest) -> Result<Presented, Failure> {
+    let of_peer = request.conn_data::<Peer>().map_or(Presented::Nothing, |peer| peer.presented.clone());
+    let presented = match request.app_data::<Data<Proxy>>() {
+        None => of_peer,
+        Some(proxy) => proxy.presented(request, &of_peer).await?,
+    };
+    // For the record of a refusal: on a connection of a proxy, only the request knows whose certificate it brought.
+    request.extensions_mut().insert(presented.clone());
+    Ok(presented)
 }
 
 fn thumbprint(presented: &Presented) -> Option<String> {
@@ -193,21 +204,15 @@ fn is_form(request: &HttpRequest) -> bool {
     essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") && charset_fits
 }
 
-fn one_mechanism(
-    request: &HttpRequest,
-    form: &Form,
-    presented: &Presented,
-    issuer: &Arc<crate::oauth::Issuer>,
-) -> Result<(), Failure> {
-    if let Some(header) = request.headers().get(AUTHORIZATION) {
-        let scheme = header.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
-        let scheme = if scheme.eq_ignore_ascii_case(b"basic") { Scheme::Basic } else { Scheme::Bearer };
-        let challenge = Challenge::new(scheme, Arc::clone(issuer));
-        return Err(Failure::invalid_client(
-            Refusal::wrong_method("an Authorization header"),
-            Some(challenge),
-        ));
-    }
+fn no_authorization(request: &HttpRequest, issuer: &Arc<crate::oauth::Issuer>) -> Result<(), Failure> {
+    let Some(header) = request.headers().get(AUTHORIZATION) else { return Ok(()) };
+    let scheme = header.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    let scheme = if scheme.eq_ignore_ascii_case(b"basic") { Scheme::Basic } else { Scheme::Bearer };
+    let challenge = Challenge::new(scheme, Arc::clone(issuer));
+    Err(Failure::invalid_client(Refusal::wrong_method("an Authorization header"), Some(challenge)))
+}
+
+fn one_mechanism(form: &Form, presented: &Presented) -> Result<(), Failure> {
     if !["client_secret", "client_assertion", "client_assertion_type"].iter().any(|field| form.has(field)) {
         return Ok(());
     }

@@ -13,9 +13,9 @@ use actix_web::{HttpResponse, ResponseError};
 
 use crate::authn::{Reason, Refusal};
 use crate::grant::GrantError;
-use crate::oauth::{ErrorCode, FormError, Issuer};
+use crate::oauth::{ErrorCode, FormError, Issuer, Scope};
 use crate::store::StoreError;
-use crate::token::{Exceeds, MintError};
+use crate::token::{Exceeds, MintError, Unsigned};
 
 type Cause = Box<dyn Error + Send + Sync>;
 
@@ -44,13 +44,17 @@ pub struct Challenge {
     realm: Arc<Issuer>,
 }
 
-/// The scheme that a challenge names.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// The scheme that a challenge names, with what RFC 6750 §3 lets it say.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Scheme {
     /// Answered to `Authorization: Basic` (RFC 6749 §5.2 asks for the scheme that was used).
     Basic,
-    /// Answered to any other `Authorization`.
+    /// Answered to any other `Authorization`, and to a token that is not good.
     Bearer,
+    /// Answered where a token is wanted and none came: no error code then (RFC 6750 §3.1).
+    BearerWanted,
+    /// Answered to a token that allows too little, with the scope that would be enough.
+    BearerWith(Scope),
     /// Answered where credentials did not hold and no scheme was used.
     MutualTls,
 }
@@ -63,12 +67,17 @@ impl Challenge {
 
     fn header(&self) -> HeaderValue {
         let realm = self.realm.as_str();
-        let text = match self.scheme {
+        let text = match &self.scheme {
             Scheme::Basic => format!("Basic realm=\"{realm}\""),
             Scheme::Bearer => format!("Bearer realm=\"{realm}\", error=\"invalid_token\""),
+            Scheme::BearerWanted => format!("Bearer realm=\"{realm}\""),
+            Scheme::BearerWith(scope) => {
+                format!("Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{scope}\"")
+            }
             Scheme::MutualTls => format!("Mutual-TLS realm=\"{realm}\""),
         };
-        HeaderValue::from_str(&text).expect("an issuer has visible ASCII characters without quotes only")
+        HeaderValue::from_str(&text)
+            .expect("issuers and scopes have visible ASCII characters without quotes only")
     }
 }
 
@@ -91,6 +100,13 @@ impl Failure {
     /// 400 `invalid_request`.
     pub fn invalid_request(says: &'static str) -> Self {
         Self::new(ErrorCode::InvalidRequest, StatusCode::BAD_REQUEST, says)
+    }
+
+    /// 400 `invalid_request`: a proxy handed on something that is no certificate. To call that "no certificate" would hide
+    /// the fault.
+    pub fn certificate_header(cause: impl Into<Cause>) -> Self {
+        let failure = Self::invalid_request("The certificate in the header cannot be read");
+        Self { cause: Some(cause.into()), ..failure }
     }
 
     /// `invalid_request` with another status; what was not read of the body goes with the connection.
@@ -120,12 +136,46 @@ impl Failure {
         Self::new(ErrorCode::InvalidGrant, StatusCode::BAD_REQUEST, "The token was issued to another client")
     }
 
+    /// 401 `invalid_token` (RFC 6750 §3.1). The same words for every reason.
+    pub fn invalid_token(cause: impl Into<Cause>, realm: &Arc<Issuer>) -> Self {
+        let says = "The access token is not good for this request";
+        Self {
+            challenge: Some(Challenge::new(Scheme::Bearer, Arc::clone(realm))),
+            cause: Some(cause.into()),
+            ..Self::new(ErrorCode::InvalidToken, StatusCode::UNAUTHORIZED, says)
+        }
+    }
+
+    /// The same refusal, told to the user of a token: what nobody proved confirms no token. The log still says why.
+    #[must_use]
+    pub fn into_invalid_token(self, realm: &Arc<Issuer>) -> Self {
+        let cause = self.cause.unwrap_or_else(|| self.says.into());
+        Self { reason: self.reason, ..Self::invalid_token(cause, realm) }
+    }
+
+    /// 403 `insufficient_scope` (RFC 6750 §3.1), with the scope that would be enough.
+    pub fn insufficient_scope(cause: impl Into<Cause>, enough: Scope, realm: &Arc<Issuer>) -> Self {
+        let says = "The access token does not allow this request";
+        Self {
+            challenge: Some(Challenge::new(Scheme::BearerWith(enough), Arc::clone(realm))),
+            cause: Some(cause.into()),
+            ..Self::new(ErrorCode::InsufficientScope, StatusCode::FORBIDDEN, says)
+        }
+    }
+
     /// 503: it will pass.
     pub fn unavailable(cause: impl Into<Cause>) -> Self {
         let says = "The service is not able to answer now";
         Self {
             cause: Some(cause.into()),
             ..Self::new(ErrorCode::TemporarilyUnavailable, StatusCode::SERVICE_UNAVAILABLE, says)
+        }
+    }
+
+    fn server_error(says: &'static str, cause: impl Into<Cause>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(ErrorCode::ServerError, StatusCode::INTERNAL_SERVER_ERROR, says)
         }
     }
 
@@ -199,6 +249,17 @@ impl ResponseError for Failure {
     }
 }
 
+/// 401 to a request without a token: an invitation rather than a failure, so that it has no code, no reference and no
+/// body (RFC 6750 §3.1).
+pub fn token_wanted(realm: &Arc<Issuer>) -> HttpResponse {
+    let challenge = Challenge::new(Scheme::BearerWanted, Arc::clone(realm));
+    HttpResponse::Unauthorized()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header((PRAGMA, "no-cache"))
+        .insert_header((WWW_AUTHENTICATE, challenge.header()))
+        .finish()
+}
+
 impl From<FormError> for Failure {
     fn from(error: FormError) -> Self {
         let says = match error {
@@ -239,11 +300,13 @@ impl From<MintError> for Failure {
         if let MintError::CertificateEnds = error {
             return Self::invalid_client(Refusal::certificate_ends(), None);
         }
-        let says = "The server could not make a token";
-        Self {
-            cause: Some(Box::new(error)),
-            ..Self::new(ErrorCode::ServerError, StatusCode::INTERNAL_SERVER_ERROR, says)
-        }
+        Self::server_error("The server could not make a token", error)
+    }
+}
+
+impl From<Unsigned> for Failure {
+    fn from(error: Unsigned) -> Self {
+        Self::server_error("The server could not sign its answer", error)
     }
 }
 

@@ -7,26 +7,29 @@ pub mod connection;
 pub mod discovery;
 pub mod extract;
 pub mod failure;
+pub mod forwarded;
 pub mod introspect;
 pub mod listener;
 pub mod observe;
 pub mod probes;
+pub mod proxy;
 mod refused;
 pub mod revoke;
 pub mod tls;
 pub mod token;
+pub mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, Data, ServiceConfig};
 
 use crate::authn::ClientAuthenticator;
 use crate::clock::Clock;
 use crate::keys::SigningKeys;
-use crate::oauth::{BaseUrl, Issuer};
+use crate::oauth::{Audience, BaseUrl, Issuer};
 use crate::reload::Live;
 use crate::store::TokenStore;
 use crate::store::witness::Witness;
@@ -36,6 +39,7 @@ use discovery::Metadata;
 use extract::Endpoint;
 use failure::Failure;
 use probes::Health;
+use proxy::Proxy;
 
 /// Everything that requests need. Only the edge sees it whole; what is below takes what it needs.
 pub struct Services {
@@ -57,6 +61,8 @@ pub struct Services {
     pub keys: Arc<Live<SigningKeys>>,
     /// The RFC 8414 document.
     pub metadata: Metadata,
+    /// Headers with certificates that a `forwarded` listener has under a name of its own; elsewhere they are dropped.
+    pub certificate_headers: Vec<String>,
     /// What a reload may change.
     pub policy: Live<Policy>,
     /// Where `now` comes from.
@@ -72,6 +78,8 @@ pub struct Services {
 pub struct Policy {
     /// The life of a token where its client has none of its own.
     pub lifetime: Duration,
+    /// The resource that tokens are for where nobody says another.
+    pub resource: Option<Audience>,
     /// The largest body, in bytes.
     pub body: usize,
     /// The longest that a body may take.
@@ -90,6 +98,8 @@ pub enum Kind {
     Mtls,
     /// Never asks.
     Public,
+    /// Behind a proxy, which hands certificates on.
+    Forwarded,
     /// Probes and metrics.
     Admin,
 }
@@ -100,18 +110,29 @@ impl Kind {
         match self {
             Self::Mtls => "mtls",
             Self::Public => "public",
+            Self::Forwarded => "forwarded",
             Self::Admin => "admin",
         }
     }
 }
 
-/// The routes of an OAuth listener, below the issuer's path and below that of `mtls_base_url`.
-pub fn oauth_routes(services: &Services) -> impl Fn(&mut ServiceConfig) + Clone + Send + use<> {
+/// The routes of an OAuth listener, below the issuer's path and below that of `mtls_base_url`; `proxy` is there on a
+/// `forwarded` listener, and nowhere else is a certificate read from a header, or a question of a proxy answered.
+pub fn oauth_routes(
+    services: &Services,
+    proxy: Option<Data<Proxy>>,
+) -> impl Fn(&mut ServiceConfig) + Clone + Send + use<> {
     let (issuer, mtls) = (services.issuer.path().to_owned(), services.mtls_base_url.path().to_owned());
     move |config| {
         let mut below = vec![&issuer];
         if mtls != issuer {
             below.push(&mtls);
+        }
+        if let Some(proxy) = &proxy {
+            config.app_data(proxy.clone());
+            for path in &below {
+                verify_routes(config, path);
+            }
         }
         for path in below {
             let post = |name: &str, endpoint: Endpoint| {
@@ -138,6 +159,13 @@ pub fn oauth_routes(services: &Services) -> impl Fn(&mut ServiceConfig) + Clone 
         }
         config.default_service(web::to(nothing_here));
     }
+}
+
+/// What a proxy in front of an API asks.
+fn verify_routes(config: &mut ServiceConfig, path: &str) {
+    config
+        .service(web::resource(format!("{path}/verify")).to(verify::by_query))
+        .service(web::resource(format!("{path}/verify/{{tail:.*}}")).to(verify::by_headers));
 }
 
 /// The routes of the `admin` listener without TLS: probes and metrics only.

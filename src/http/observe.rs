@@ -14,6 +14,7 @@ use actix_web::{Error, HttpMessage as _, HttpResponse};
 use super::connection::{Bounds, Peer};
 use super::extract::Identity;
 use super::failure::Failure;
+use super::forwarded::CERTIFICATE_HEADERS;
 use super::{Kind, Services, refused};
 use crate::authn::Reason;
 use crate::telemetry::{ReasonLabel, RequestLabels, cut};
@@ -21,19 +22,6 @@ use crate::telemetry::{ReasonLabel, RequestLabels, cut};
 /// Why an answer is what it is, where the answer itself must not say (an inactive token).
 #[derive(Clone, Debug)]
 pub struct Note(pub String);
-
-/// Header fields in which proxies hand on certificates. No listener reads them yet; whoever sends one is noticed.
-const CERTIFICATE_HEADERS: [&str; 9] = [
-    "client-cert",
-    "client-cert-chain",
-    "x-ssl-client-cert",
-    "x-forwarded-client-cert",
-    "x-ssl-client-der",
-    "x-forwarded-tls-client-cert",
-    "x-amzn-mtls-clientcert",
-    "x-amzn-mtls-clientcert-leaf",
-    "x-arr-clientcert",
-];
 
 /// Bounds the head, counts, and writes the line.
 pub async fn observe(
@@ -44,7 +32,10 @@ pub async fn observe(
     let services = request.app_data::<Data<Services>>().expect("every listener has the services").clone();
     let bounds = *request.app_data::<Bounds>().expect("every listener has its bounds");
     let answering = request.conn_data::<Peer>().map(|peer| peer.in_flight.begin());
-    let dropped = certificate_headers(request.headers());
+    let dropped = match bounds.kind {
+        Kind::Forwarded => 0,
+        Kind::Mtls | Kind::Public | Kind::Admin => certificate_headers(request.headers(), &services),
+    };
     if dropped > 0 {
         services.metrics.headers_dropped.inc_by(dropped);
     }
@@ -82,6 +73,7 @@ fn record(services: &Services, kind: Kind, response: &ServiceResponse, dropped: 
     let cause = failure.and_then(Failure::causes);
     let noted = response.response().extensions();
     let cause = cause.as_deref().or_else(|| noted.get::<Note>().map(|note| note.0.as_str()));
+    let proxy = (kind == Kind::Forwarded).then(|| proxy(response));
     let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
     macro_rules! line {
         ($level:expr) => {
@@ -98,6 +90,7 @@ fn record(services: &Services, kind: Kind, response: &ServiceResponse, dropped: 
                 revocation = of_identity(|identity| identity.revocation.as_ref()),
                 headers_dropped = (dropped > 0).then_some(dropped),
                 listener = kind.as_str(),
+                proxy,
                 path,
                 duration_us,
                 "request"
@@ -114,12 +107,21 @@ fn record(services: &Services, kind: Kind, response: &ServiceResponse, dropped: 
     }
 }
 
+/// Who handed the request on, or tried to.
+fn proxy(response: &ServiceResponse) -> String {
+    let address = response.request().peer_addr();
+    address.map_or_else(|| "unix".to_owned(), |address| address.ip().to_canonical().to_string())
+}
+
 /// A route of the contract, or `other`: a stranger's path is no label.
 fn route(kind: Kind, pattern: Option<&str>) -> &'static str {
     const API: &str = "/api/v1";
-    const ENDS: [&str; 7] = ["/token", "/introspect", "/revoke", "/jwks", "/livez", "/readyz", "/metrics"];
+    const ENDS: [&str; 8] =
+        ["/token", "/introspect", "/revoke", "/jwks", "/livez", "/readyz", "/metrics", "/verify"];
     const HAS: [&str; 2] = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"];
     let Some(pattern) = pattern else { return "other" };
+    // What is below `/verify/` is the path of a request to somebody's API.
+    let pattern = pattern.strip_suffix("/{tail:.*}").unwrap_or(pattern);
     if kind == Kind::Admin && pattern.starts_with(API) {
         return API;
     }
@@ -150,7 +152,12 @@ fn head_size(request: &ServiceRequest) -> usize {
     request.headers().iter().fold(line, |size, (name, value)| size + name.as_str().len() + value.len() + 4)
 }
 
-fn certificate_headers(headers: &HeaderMap) -> u64 {
-    let named = headers.keys().filter(|name| CERTIFICATE_HEADERS.contains(&name.as_str()));
+/// How many headers in which proxies hand on certificates came to a listener that reads none; whoever sends one is
+/// noticed.
+fn certificate_headers(headers: &HeaderMap, services: &Services) -> u64 {
+    let is_one = |name: &str| {
+        CERTIFICATE_HEADERS.contains(&name) || services.certificate_headers.iter().any(|own| own == name)
+    };
+    let named = headers.keys().filter(|name| is_one(name.as_str()));
     u64::try_from(named.count()).unwrap_or(u64::MAX)
 }

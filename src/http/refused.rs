@@ -7,7 +7,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::Services;
-use super::connection::Peer;
 use super::extract::Identity;
 use super::failure::Failure;
 use crate::authn::Presented;
@@ -26,7 +25,7 @@ pub(super) fn keep(
     let claimed = request.extensions().get::<Identity>().and_then(|one| one.claimed_client_id.clone());
     let id = claimed.as_deref().and_then(|claimed| ClientId::parse(claimed).ok());
     let is_registered = id.is_some_and(|id| services.authenticator.load().registry().find(&id).is_some());
-    let chain = match request.conn_data::<Peer>().map(|peer| &peer.presented) {
+    let chain = match request.extensions().get() {
         Some(Presented::Certificate(certificate)) => encoded(&certificate.chain),
         _ => Vec::new(),
     };
