@@ -18,12 +18,13 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{self, Administration, Candidate, ControlSocket};
 use crate::authn::ClientAuthenticator;
 use crate::clock::Clock;
-use crate::config::{self, AdminBind, Config, Listener, StoreSettings};
+use crate::config::{self, AdminBind, Config, Forwarded, ForwardedBind, Listener, StoreSettings};
 use crate::document::Problems;
 use crate::http::connection::Bounds;
 use crate::http::discovery::Metadata;
 use crate::http::listener::{allow_handshakes, listen_tcp, listen_tls, listen_unix};
 use crate::http::probes::Health;
+use crate::http::proxy::Proxy;
 use crate::http::tls::{self, Door, ServerIdentity, TlsSettings};
 use crate::http::{Kind, Services, admin_routes, oauth_routes};
 use crate::keys::SigningKeys;
@@ -195,6 +196,7 @@ fn services(
         witness,
         keys,
         metadata: Metadata::new(&config.issuer, &config.mtls_base_url, documentation),
+        certificate_headers: config.forwarded().map(|one| one.reader.header().to_owned()).collect(),
         policy: Live::new(world::policy(config)),
         clock,
         metrics: Metrics::shared(),
@@ -210,6 +212,12 @@ enum Bound {
         address: SocketAddr,
         settings: Box<TlsSettings>,
         identity: Arc<ServerIdentity>,
+        proxy: Option<Data<Proxy>>,
+    },
+    Forwarded {
+        socket: TcpListener,
+        address: SocketAddr,
+        proxy: Data<Proxy>,
     },
     Admin {
         socket: TcpListener,
@@ -221,6 +229,7 @@ impl Bound {
     fn address(&self) -> (Kind, SocketAddr) {
         match self {
             Self::Tls { kind, address, .. } => (*kind, *address),
+            Self::Forwarded { address, .. } => (Kind::Forwarded, *address),
             Self::Admin { address, .. } => (Kind::Admin, *address),
         }
     }
@@ -228,17 +237,30 @@ impl Bound {
     fn identity(&self) -> Option<Arc<ServerIdentity>> {
         match self {
             Self::Tls { identity, .. } => Some(Arc::clone(identity)),
-            Self::Admin { .. } => None,
+            Self::Forwarded { .. } | Self::Admin { .. } => None,
         }
     }
 }
 
 /// Takes the port of a listener, and reads what it shows. A listener without a port has a socket, see [`Sockets`].
 fn bind(listener: &Listener) -> Result<Option<Bound>, StartError> {
-    let (kind, bind, tls, door) = match listener {
-        Listener::Mtls { bind, tls, door: config::Door::Ask } => (Kind::Mtls, bind, tls, Door::Ask),
-        Listener::Mtls { bind, tls, door: config::Door::Require } => (Kind::Mtls, bind, tls, Door::Require),
-        Listener::Public { bind, tls } => (Kind::Public, bind, tls, Door::Never),
+    let (kind, bind, tls, door, proxy) = match listener {
+        Listener::Mtls { bind, tls, door: config::Door::Ask } => (Kind::Mtls, bind, tls, Door::Ask, None),
+        Listener::Mtls { bind, tls, door: config::Door::Require } => {
+            (Kind::Mtls, bind, tls, Door::Require, None)
+        }
+        Listener::Public { bind, tls } => (Kind::Public, bind, tls, Door::Never, None),
+        Listener::Forwarded(forwarded) => {
+            let ForwardedBind::Tcp(bind) = &forwarded.bind else { return Ok(None) };
+            let proxy = proxy(forwarded)?;
+            let Some(tls) = &forwarded.tls else {
+                let (socket, address) = bind_tcp(bind)?;
+                return Ok(Some(Bound::Forwarded { socket, address, proxy }));
+            };
+            // Not required: who shows none, or another, hears `invalid_client`, and reads the key set.
+            let door = if forwarded.proxy.mtls.is_some() { Door::Ask } else { Door::Never };
+            (Kind::Forwarded, bind, tls, door, Some(proxy))
+        }
         Listener::Admin { bind: AdminBind::Tcp(bind) } => {
             let (socket, address) = bind_tcp(bind)?;
             return Ok(Some(Bound::Admin { socket, address }));
@@ -248,26 +270,43 @@ fn bind(listener: &Listener) -> Result<Option<Bound>, StartError> {
     let identity = Arc::new(world::server_identity(tls).map_err(StartError::Problems)?);
     let settings = Box::new(tls::settings(Arc::clone(&identity), door, tls.resumption));
     let (socket, address) = bind_tcp(bind)?;
-    Ok(Some(Bound::Tls { kind, socket, address, settings, identity }))
+    Ok(Some(Bound::Tls { kind, socket, address, settings, identity, proxy }))
 }
 
-/// The unix sockets: that of the commands, and those of `admin` listeners.
+fn proxy(forwarded: &Forwarded) -> Result<Data<Proxy>, StartError> {
+    forwarded.proxy().map(Data::new).map_err(StartError::Problems)
+}
+
+/// The unix sockets: that of the commands, and those of `admin` and `forwarded` listeners.
 struct Sockets {
     control: (ControlSocket, UnixListener),
     admin: Vec<(ControlSocket, UnixListener)>,
+    forwarded: Vec<(ControlSocket, UnixListener, Data<Proxy>)>,
 }
 
 impl Sockets {
     fn bind(config: &Config) -> Result<Self, StartError> {
-        let bind = |path: &Path| {
+        let bind = |path: &Path, mode| {
             let failed = |cause| StartError::System { what: path.display().to_string(), cause };
-            ControlSocket::bind(path).map_err(failed)
+            ControlSocket::bind_for(path, mode).map_err(failed)
         };
         let admin = config.listeners.iter().filter_map(|listener| match listener {
-            Listener::Admin { bind: AdminBind::Unix(path) } => Some(bind(path)),
+            Listener::Admin { bind: AdminBind::Unix(path) } => Some(bind(path, OWNER_ONLY)),
             _ => None,
         });
-        Ok(Self { admin: admin.collect::<Result<_, _>>()?, control: bind(&config.control)? })
+        let forwarded = config.forwarded().filter_map(|forwarded| match &forwarded.bind {
+            ForwardedBind::Unix { path, mode } => Some((forwarded, path, *mode)),
+            ForwardedBind::Tcp(_) => None,
+        });
+        let forwarded = forwarded.map(|(forwarded, path, mode)| {
+            let proxy = proxy(forwarded)?;
+            bind(path, mode).map(|(file, socket)| (file, socket, proxy))
+        });
+        Ok(Self {
+            admin: admin.collect::<Result<_, _>>()?,
+            forwarded: forwarded.collect::<Result<_, _>>()?,
+            control: bind(&config.control, OWNER_ONLY)?,
+        })
     }
 }
 
@@ -334,15 +373,22 @@ fn servers(
     let build = |workers| Server::build().workers(workers).shutdown_timeout(SHUTDOWN).disable_signals();
     let mut strangers = build(workers).max_concurrent_connections(limits.connections.div_ceil(workers));
     let mut operators = build(1);
-    let bounds =
-        |kind| Bounds { kind, head: limits.head, head_timeout: limits.head_timeout, idle: limits.idle };
+    let bounds = |kind| {
+        let head = if kind == Kind::Forwarded { limits.forwarded_head } else { limits.head };
+        Bounds { kind, head, head_timeout: limits.head_timeout, idle: limits.idle }
+    };
     let mut files = Vec::new();
     for door in doors {
         match door {
-            Bound::Tls { kind, socket, address, settings, .. } => {
+            Bound::Tls { kind, socket, address, settings, proxy, .. } => {
                 tracing::info!(kind = kind.as_str(), address = %address, "listening");
-                let routes = oauth_routes(services);
+                let routes = oauth_routes(services, proxy);
                 strangers = listen_tls(strangers, socket, services, bounds(kind), *settings, routes)?;
+            }
+            Bound::Forwarded { socket, address, proxy } => {
+                tracing::info!(kind = Kind::Forwarded.as_str(), address = %address, "listening");
+                let routes = oauth_routes(services, Some(proxy));
+                strangers = listen_tcp(strangers, socket, services, bounds(Kind::Forwarded), routes)?;
             }
             Bound::Admin { socket, address } => {
                 tracing::info!(kind = Kind::Admin.as_str(), address = %address, "listening");
@@ -355,12 +401,21 @@ fn servers(
         files.push(file);
         operators = listen_unix(operators, socket, services, bounds(Kind::Admin), admin_routes)?;
     }
+    for (file, socket, proxy) in sockets.forwarded {
+        tracing::info!(kind = Kind::Forwarded.as_str(), address = %file, "listening");
+        files.push(file);
+        let routes = oauth_routes(services, Some(proxy));
+        strangers = listen_unix(strangers, socket, services, bounds(Kind::Forwarded), routes)?;
+    }
     let (file, socket) = sockets.control;
     files.push(file);
     let routes = admin::routes(administration);
     let operators = listen_unix(operators, socket, services, bounds(Kind::Admin), routes)?;
     Ok(Servers { strangers: strangers.run(), operators: operators.run(), _files: files })
 }
+
+/// The mode of a socket that is its owner's alone.
+const OWNER_ONLY: u32 = 0o600;
 
 /// Seconds for what is in flight when the server is told to end.
 const SHUTDOWN: u64 = 8;

@@ -48,6 +48,10 @@ impl World {
         warnings.0.extend(found.0);
         let (registry, trust) = (authenticator.registry(), authenticator.trust());
         warnings.0.extend(config.outdated_anchors(trust, registry, now).0);
+        for forwarded in config.forwarded() {
+            // What stands in it is for the listener; here it is tried.
+            warnings.0.extend(forwarded.proxy().err().into_iter().flat_map(|problems| problems.0));
+        }
         for tls in listeners_with_tls(config) {
             match server_bundle(tls).and_then(|bundle| {
                 let odd = out_of_date(tls, &bundle, now);
@@ -146,6 +150,7 @@ fn key_problem(error: &KeyFileError, severity: Severity) -> Problem {
 pub fn listeners_with_tls(config: &Config) -> impl Iterator<Item = &ServerTls> {
     config.listeners.iter().filter_map(|listener| match listener {
         Listener::Mtls { tls, .. } | Listener::Public { tls, .. } => Some(tls),
+        Listener::Forwarded(forwarded) => forwarded.tls.as_ref(),
         Listener::Admin { .. } => None,
     })
 }
@@ -233,6 +238,7 @@ fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
 pub fn policy(config: &Config) -> Policy {
     Policy {
         lifetime: config.tokens.lifetime,
+        resource: config.tokens.resource.clone(),
         body: config.limits.body,
         body_timeout: config.limits.body_timeout,
         chain: config.limits.chain,

@@ -63,12 +63,13 @@ impl Config {
         problems
     }
 
-    /// A warning for each set that no client names, not even one that is switched off: nobody misses it, and it would
-    /// vouch for whoever comes to name it next.
+    /// A warning for each set that no client names, not even one that is switched off, and no listener of a proxy: nobody
+    /// misses it, and it would vouch for whoever comes to name it next.
     pub fn unused_anchors(&self, clients: &Registry) -> Problems {
         let mut problems = Problems::default();
         for source in &self.trust_anchors {
-            if !clients.clients().any(|client| names(client, &source.name)) {
+            let is_named = clients.clients().any(|client| names(client, &source.name));
+            if !is_named && !self.proxy_sets().any(|set| *set == source.name) {
                 let what = format!("no client names the anchor set `{}`", source.name);
                 let instead =
                     format!("remove the set, or write `trust_anchors: {}` where it belongs", source.name);

@@ -84,8 +84,8 @@ fn config(path: &Path, top: &mut Map<'_>) -> Config {
         .take("mtls_base_url")
         .and_then(|node| top.parsed("mtls_base_url", &node, "https://mtls.example.com", BaseUrl::parse))
         .unwrap_or_else(|| issuer.to_base_url());
-    let listeners = listeners::read(top);
-    let trust_anchors = trust_anchors(top);
+    let (trust_anchors, sets) = trust_anchors(top);
+    let listeners = listeners::read(top, &sets);
     let (store, store_at) = store(top);
     let control = control(top, &store, &store_at);
     let (expiry_warn, webhook) = top.section("expiry", &section::EXPIRY, |expiry| {
@@ -119,15 +119,16 @@ fn issuer(top: &mut Map<'_>) -> Issuer {
         .unwrap_or_else(|| Issuer::parse(NO_ISSUER).expect("the constant is an https URL without a path"))
 }
 
-fn trust_anchors(top: &mut Map<'_>) -> Vec<AnchorSetSource> {
-    let Some(node) = top.take("trust_anchors") else { return Vec::new() };
+/// The sets, and the names of all of them, those of sets with a problem too.
+fn trust_anchors(top: &mut Map<'_>) -> (Vec<AnchorSetSource>, Vec<String>) {
+    let Some(node) = top.take("trust_anchors") else { return Default::default() };
     let Value::Map(entries) = &node.value else {
         top.problems.error(
             &node.at,
             "trust_anchors is a map of named sets",
             "write `trust_anchors: {corp: {file: trust/corp.pem}}`",
         );
-        return Vec::new();
+        return Default::default();
     };
     let mut sets = Vec::new();
     for (key, entry) in entries {
@@ -140,7 +141,7 @@ fn trust_anchors(top: &mut Map<'_>) -> Vec<AnchorSetSource> {
         }
         sets.extend(anchor_set(top, &key.text, &key.at, entry));
     }
-    sets
+    (sets, entries.iter().map(|(key, _)| key.text.clone()).collect())
 }
 
 fn anchor_set(top: &mut Map<'_>, name: &str, at: &At, entry: &Node) -> Option<AnchorSetSource> {
@@ -233,8 +234,11 @@ fn limits(limits: &mut Map<'_>) -> Limits {
     const KIB: u64 = 1024;
     let timeouts = seconds(1)..=seconds(5 * MINUTE);
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let head_is_given = limits.has("head");
+    let head = size(limits.size("head", KIB..=128 * KIB, 64 * KIB));
     Limits {
-        head: size(limits.size("head", KIB..=128 * KIB, 64 * KIB)),
+        head,
+        forwarded_head: if head_is_given { head } else { size(96 * KIB) },
         body: size(limits.size("body", KIB..=1024 * KIB, 64 * KIB)),
         head_timeout: limits.duration("head_timeout", timeouts.clone(), seconds(5)),
         body_timeout: limits.duration("body_timeout", timeouts, seconds(5)),

@@ -1,12 +1,13 @@
 //! `listeners`: which of them there may be, what each may have, and where each may listen.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::document::socket_fits;
 use super::secret::SecretRef;
 use super::section::{self, Map, shown};
-use super::{AdminBind, Door, IdentitySource, Listener, ServerTls};
+use super::{AdminBind, Door, ForwardedBind, IdentitySource, Listener, ServerTls, forwarded};
 use crate::document::{At, Node};
 
 /// What stands behind `kind:`.
@@ -21,8 +22,8 @@ enum Kind {
 const KINDS: [(&str, Kind); 4] =
     [("mtls", Kind::Mtls), ("public", Kind::Public), ("forwarded", Kind::Forwarded), ("admin", Kind::Admin)];
 
-/// Reads the list. What has a problem is left out.
-pub(super) fn read(top: &mut Map<'_>) -> Vec<Listener> {
+/// Reads the list; `sets` are the names of the anchor sets. What has a problem is left out.
+pub(super) fn read(top: &mut Map<'_>, sets: &[String]) -> Vec<Listener> {
     let Some(list) = top.require("listeners", "[{kind: mtls, bind: 0.0.0.0:8443, tls: …}]") else {
         return Vec::new();
     };
@@ -30,7 +31,7 @@ pub(super) fn read(top: &mut Map<'_>) -> Vec<Listener> {
     let mut clients_can_come = false;
     let mut listeners: Vec<(Listener, At)> = Vec::new();
     for node in nodes {
-        let (kind, listener) = top.inner(node, &section::LISTENER, listener);
+        let (kind, listener) = top.inner(node, &section::LISTENER, |map| listener(map, sets));
         // One whose kind is in doubt may have been meant as the door for clients.
         clients_can_come |= kind.is_none_or(|kind| matches!(kind, Kind::Mtls | Kind::Forwarded));
         let Some((listener, at)) = listener else { continue };
@@ -51,12 +52,9 @@ pub(super) fn read(top: &mut Map<'_>) -> Vec<Listener> {
 }
 
 /// One listener, with the place of its address; None for either half that could not be read.
-fn listener(map: &mut Map<'_>) -> (Option<Kind>, Option<(Listener, At)>) {
-    let kind = map.require("kind", "mtls").and_then(|node| {
-        let kind = map.word("kind", &node, &KINDS)?;
-        Some((kind, node))
-    });
-    let Some((kind, node)) = kind else {
+fn listener(map: &mut Map<'_>, sets: &[String]) -> (Option<Kind>, Option<(Listener, At)>) {
+    let kind = map.require("kind", "mtls").and_then(|node| map.word("kind", &node, &KINDS));
+    let Some(kind) = kind else {
         map.skip_known();
         return (None, None);
     };
@@ -64,15 +62,7 @@ fn listener(map: &mut Map<'_>) -> (Option<Kind>, Option<(Listener, At)>) {
         Kind::Mtls => mtls(map),
         Kind::Public => public(map),
         Kind::Admin => admin(map),
-        Kind::Forwarded => {
-            map.problems.error(
-                &node.at,
-                "`kind: forwarded` is not supported by this version",
-                "remove this listener, or let clients reach a `kind: mtls` listener directly",
-            );
-            map.skip_known();
-            None
-        }
+        Kind::Forwarded => forwarded::read(map, sets),
     };
     (Some(kind), listener)
 }
@@ -105,7 +95,7 @@ fn admin(map: &mut Map<'_>) -> Option<(Listener, At)> {
 }
 
 /// Keys that other kinds have, and this one has not.
-fn refuse_foreign(map: &mut Map<'_>, kind: &str, keys: &[&str]) {
+pub(super) fn refuse_foreign(map: &mut Map<'_>, kind: &str, keys: &[&str]) {
     for key in keys {
         if let Some(node) = map.take(key) {
             let what = format!("`{key}` means nothing to a listener of `kind: {kind}`");
@@ -130,13 +120,7 @@ fn admin_bind(map: &mut Map<'_>) -> Option<(AdminBind, At)> {
     const EXAMPLE: &str = "bind: 127.0.0.1:9090";
     let node = map.require("bind", "127.0.0.1:9090")?;
     if let Some(path) = node.text(map.problems)?.strip_prefix("unix:") {
-        let path = map.resolve("bind", path, &node.at)?;
-        socket_fits(
-            &path,
-            &node.at,
-            "write a shorter one, such as `bind: unix:/run/certbound/admin.sock`",
-            map,
-        );
+        let path = unix(map, path, &node.at, "bind: unix:/run/certbound/admin.sock")?;
         return Some((AdminBind::Unix(path), node.at));
     }
     let (address, at) = address(map, &node, EXAMPLE)?;
@@ -151,7 +135,7 @@ fn admin_bind(map: &mut Map<'_>) -> Option<(AdminBind, At)> {
     Some((AdminBind::Tcp(address), at))
 }
 
-fn address(map: &mut Map<'_>, node: &Node, example: &str) -> Option<(SocketAddr, At)> {
+pub(super) fn address(map: &mut Map<'_>, node: &Node, example: &str) -> Option<(SocketAddr, At)> {
     let text = node.text(map.problems)?;
     if let Ok(address) = text.parse() {
         return Some((address, node.at.clone()));
@@ -164,9 +148,20 @@ fn address(map: &mut Map<'_>, node: &Node, example: &str) -> Option<(SocketAddr,
     None
 }
 
+/// What stands behind `unix:`.
+pub(super) fn unix(map: &mut Map<'_>, path: &str, at: &At, example: &str) -> Option<PathBuf> {
+    let path = map.resolve("bind", path, at)?;
+    socket_fits(&path, at, &format!("write a shorter one, such as `{example}`"), map);
+    Some(path)
+}
+
 fn tls(map: &mut Map<'_>) -> Option<ServerTls> {
     let node = map.require("tls", "{certificate: tls/server.pem, key: tls/server.key}")?;
-    map.inner(&node, &section::TLS, |tls| {
+    tls_at(map, &node)
+}
+
+pub(super) fn tls_at(map: &mut Map<'_>, node: &Node) -> Option<ServerTls> {
+    map.inner(node, &section::TLS, |tls| {
         let identity = identity(tls);
         let resumption = resumption(tls);
         Some(ServerTls { identity: identity?, resumption, at: tls.at.clone() })
@@ -216,11 +211,7 @@ fn collide(one: &Listener, other: &Listener) -> bool {
         (Some(one), Some(other)) => {
             one.port() != 0 && one.port() == other.port() && overlap(one.ip(), other.ip())
         }
-        (None, None) => match (one, other) {
-            (Listener::Admin { bind: one }, Listener::Admin { bind: other }) => one == other,
-            _ => false,
-        },
-        _ => false,
+        _ => path(one).is_some() && path(one) == path(other),
     }
 }
 
@@ -229,7 +220,22 @@ fn socket(listener: &Listener) -> Option<SocketAddr> {
         Listener::Mtls { bind, .. }
         | Listener::Public { bind, .. }
         | Listener::Admin { bind: AdminBind::Tcp(bind) } => Some(*bind),
+        Listener::Forwarded(forwarded) => match forwarded.bind {
+            ForwardedBind::Tcp(bind) => Some(bind),
+            ForwardedBind::Unix { .. } => None,
+        },
         Listener::Admin { bind: AdminBind::Unix(_) } => None,
+    }
+}
+
+fn path(listener: &Listener) -> Option<&Path> {
+    match listener {
+        Listener::Admin { bind: AdminBind::Unix(path) } => Some(path),
+        Listener::Forwarded(forwarded) => match &forwarded.bind {
+            ForwardedBind::Unix { path, .. } => Some(path),
+            ForwardedBind::Tcp(_) => None,
+        },
+        _ => None,
     }
 }
 

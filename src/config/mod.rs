@@ -8,6 +8,7 @@
 mod anchors;
 mod document;
 pub mod file;
+mod forwarded;
 mod listeners;
 mod outgoing;
 mod secret;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use url::Url;
 
+pub use forwarded::{Forwarded, ForwardedBind, ProxyBasic, ProxyCertificate, ProxySource};
 pub use secret::SecretRef;
 
 use crate::document::{At, Problems};
@@ -44,7 +46,7 @@ pub struct Config {
     pub issuer: Issuer,
     /// What `mtls_endpoint_aliases` is built from (RFC 8705 §5); the issuer where the file says nothing.
     pub mtls_base_url: BaseUrl,
-    /// At least one of them is [`Listener::Mtls`].
+    /// At least one of them is [`Listener::Mtls`] or [`Listener::Forwarded`].
     pub listeners: Vec<Listener>,
     /// The named anchor sets, in the order of the file. Their names are distinct.
     pub trust_anchors: Vec<AnchorSetSource>,
@@ -107,6 +109,8 @@ pub enum Listener {
         /// What it shows.
         tls: ServerTls,
     },
+    /// Behind a proxy that ended TLS; the only place where a certificate is read from a header.
+    Forwarded(Box<Forwarded>),
     /// Probes and metrics, without TLS.
     Admin {
         /// Where it listens.
@@ -267,6 +271,8 @@ pub enum StoreSettings {
 pub struct Limits {
     /// Request line and headers, in bytes.
     pub head: usize,
+    /// The same on a forwarded listener, where certificates are in the headers: more, unless `head` is given.
+    pub forwarded_head: usize,
     /// The body of a request, in bytes.
     pub body: usize,
     /// Time for the head.
@@ -377,7 +383,7 @@ impl Config {
             ("signing.rotate_every", self.signing.rotate_every != next.signing.rotate_every),
             ("store", self.store != next.store),
             ("control", self.control != next.control),
-            ("limits.head", self.limits.head != next.limits.head),
+            ("limits.head", self.limits.heads() != next.limits.heads()),
             ("limits.head_timeout", self.limits.head_timeout != next.limits.head_timeout),
             ("limits.idle", self.limits.idle != next.limits.idle),
             ("limits.connections", self.limits.connections != next.limits.connections),
@@ -390,12 +396,19 @@ impl Config {
     }
 }
 
+impl Limits {
+    fn heads(&self) -> (usize, usize) {
+        (self.head, self.forwarded_head)
+    }
+}
+
 impl Listener {
-    /// `mtls`, `public` or `admin`, as in the file and in the log.
+    /// `mtls`, `public`, `forwarded` or `admin`, as in the file and in the log.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Mtls { .. } => "mtls",
             Self::Public { .. } => "public",
+            Self::Forwarded(_) => "forwarded",
             Self::Admin { .. } => "admin",
         }
     }
@@ -410,6 +423,7 @@ impl Listener {
             (Self::Public { bind, tls }, Self::Public { bind: b, tls: t }) => {
                 bind == b && tls.resumption == t.resumption
             }
+            (Self::Forwarded(one), Self::Forwarded(other)) => one.same_door(other),
             (Self::Admin { bind }, Self::Admin { bind: b }) => bind == b,
             _ => false,
         }

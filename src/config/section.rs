@@ -44,6 +44,12 @@ sections! {
         "kind" "bind" "tls" "client_certificate" "mode" "dialect" "header" "proxy" "admins"
     ] not built: [];
     TLS = "tls": ["certificate" "key" "pkcs12" "resumption"] not built: [];
+    PROXY = "listeners.proxy": ["address" "mtls" "basic"] not built: [];
+    PROXY_MTLS = "listeners.proxy.mtls": [
+        "trust_anchors" "tls_client_auth_subject_dn" "tls_client_auth_san_dns" "tls_client_auth_san_uri"
+        "tls_client_auth_san_ip" "tls_client_auth_san_email"
+    ] not built: [];
+    PROXY_BASIC = "listeners.proxy.basic": ["username" "password"] not built: [];
     PKCS12 = "tls.pkcs12": ["file" "password"] not built: [];
     SECRET = "password": ["file" "env"] not built: [];
     ANCHOR_SET = "trust_anchors": ["file" "intermediates" "profile" "revocation" "crl" "ocsp"] not built: [];
@@ -133,6 +139,11 @@ impl Map<'_> {
     pub(super) fn take(&mut self, key: &str) -> Option<Node> {
         debug_assert!(self.section.keys.contains(&key), "{key} is not in the table of {}", self.section.name);
         self.fields.as_mut()?.take(key)
+    }
+
+    /// Whether the key is there, and nobody took it.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.fields.as_ref().is_some_and(|fields| fields.at_key(key).is_some())
     }
 
     /// The value of a key that must be there; `example` is a value for it.

@@ -48,7 +48,10 @@ fn the_sample_is_a_configuration_without_problems() {
     let config = good(SAMPLE);
     assert_eq!(config.issuer.as_str(), "https://as.example.com");
     assert_eq!(config.mtls_base_url.as_str(), "https://mtls.example.com");
-    assert_eq!(config.listeners.iter().map(Listener::kind).collect::<Vec<_>>(), ["mtls", "public", "admin"]);
+    assert_eq!(
+        config.listeners.iter().map(Listener::kind).collect::<Vec<_>>(),
+        ["mtls", "public", "admin", "forwarded"]
+    );
     assert_eq!(config.trust_anchors[0].name.as_str(), "corp");
     assert_eq!(config.tokens.resource.unwrap().as_str(), "https://api.example.com");
 }
@@ -76,7 +79,7 @@ fn every_line_for_later_in_the_sample_is_refused_as_not_supported() {
         "{problems:#?}"
     );
     let not_built = ALL.iter().flat_map(|section| section.not_built.iter());
-    for key in not_built.chain(&["tls", "admins", "kind: forwarded"]) {
+    for key in not_built.chain(&["tls", "admins"]) {
         let named = format!("`{key}` is not supported");
         assert!(problems.iter().any(|problem| problem.what.starts_with(&named)), "{key}: {problems:#?}");
     }
@@ -90,7 +93,9 @@ fn what_the_sample_shows_as_a_default_is_the_default() {
     assert_eq!(sample.clients, least.clients);
     assert_eq!(sample.store, least.store);
     assert_eq!(sample.control, least.control);
-    assert_eq!(sample.limits, least.limits);
+    // The sample gives `head`, and what is given holds on every listener.
+    assert_eq!(sample.limits.forwarded_head, sample.limits.head);
+    assert_eq!(Limits { forwarded_head: least.limits.forwarded_head, ..sample.limits }, least.limits);
     assert_eq!(sample.expiry_warn, least.expiry_warn);
     assert_eq!(sample.log, least.log);
     let doors = [sample, least].map(|config| match &config.listeners[0] {
@@ -115,6 +120,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.control, Path::new("/etc/certbound/control.sock"));
     let limits = Limits {
         head: 65_536,
+        forwarded_head: 98_304,
         body: 65_536,
         head_timeout: seconds(5),
         body_timeout: seconds(5),
@@ -242,24 +248,12 @@ fn listeners_have_what_their_kind_has() {
     one(&with("{kind: admin, bind: '127.0.0.1:1', proxy: {}}"), (4, 47), "`proxy` means nothing", "kind");
     one(&with("{kind: admin, bind: '127.0.0.1:1', tls: {}}"), (4, 40), "`tls` is not supported", "");
     one(
-        &with("{kind: forwarded, bind: '10.0.0.1:1', dialect: nginx}"),
-        (4, 12),
-        "`kind: forwarded` is not supported",
-        "",
-    );
-    one(
         &with(
             "{kind: public, bind: '127.0.0.1:1', client_certificate: require, tls: {certificate: a, key: b}}",
         ),
         (4, 61),
         "`client_certificate` means nothing to a listener of `kind: public`",
         "kind",
-    );
-    one(
-        "issuer: https://a\nlisteners: [{kind: forwarded, bind: '127.0.0.1:1'}]",
-        (2, 20),
-        "`kind: forwarded` is not supported by this version",
-        "mtls",
     );
 }
 
@@ -480,6 +474,11 @@ proptest! {
                 "tls" | "tls.pkcs12" | "password" => {
                     let tls = map.replace("{file", "{pkcs12: {file").replace("{env", "{pkcs12: {password: {env");
                     format!("listeners: [{{kind: mtls, bind: '[::]:1', tls: {tls}}}]")
+                }
+                "listeners.proxy" => format!("listeners: [{{kind: forwarded, bind: '[::1]:1', proxy: {map}}}]"),
+                "listeners.proxy.mtls" | "listeners.proxy.basic" => {
+                    let proof = name.rsplit('.').next().unwrap_or_default();
+                    format!("listeners: [{{kind: forwarded, bind: 'unix:/a', proxy: {{{proof}: {map}}}}}]")
                 }
                 "store.sled" => format!("store: {{sled: {map}}}"),
                 name => format!("{name}: {map}"),

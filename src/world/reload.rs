@@ -63,8 +63,10 @@ impl World {
         let load =
             |trust: &TrustStore| Registry::load(&settings, Some(before.registry()), trust, unsettled, now);
         let (mut registry, mut found) = load(&trust);
-        // The file of such a client fell back to what it had, and that names a set which the new trust has not.
-        let missed = sets_that_clients_miss(&registry, &trust, &config.file);
+        // The file of such a client fell back to what it had, and that names a set which the new trust has not; or a
+        // listener that waits for a restart does.
+        let mut missed = sets_that_clients_miss(&registry, &trust, &config.file);
+        missed.0.extend(sets_that_proxies_miss(config, &trust).0);
         if missed.has_errors() {
             problems.0.extend(missed.0);
             (trust, sets) = (Arc::clone(before.trust()), previous.sets);
@@ -107,6 +109,19 @@ fn sets_that_clients_miss(registry: &Registry, trust: &TrustStore, file: &Path) 
         let instead = "keep the set until no client names it; until then all anchor sets stay as they were, \
                        with their lists and responders";
         problems.error(&At::whole(file), what, instead);
+    }
+    problems
+}
+
+/// One error for each set that is not in `trust` although the proxy of a listener in force has to prove itself by it.
+fn sets_that_proxies_miss(config: &Config, trust: &TrustStore) -> Problems {
+    let mut problems = Problems::default();
+    for set in config.proxy_sets().filter(|set| trust.set(set).is_none()) {
+        let what = format!(
+            "the anchor set `{set}` has been removed while the proxy of a listener in force needs it"
+        );
+        let instead = "keep the set until no listener names it; until then all anchor sets stay as they were";
+        problems.error(&At::whole(config.file.as_path()), what, instead);
     }
     problems
 }
