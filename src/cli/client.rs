@@ -71,6 +71,11 @@ impl Identity {
         Some(Self { chain: certificates, key })
     }
 
+    /// The same client, who sends the leaf and nothing along with it.
+    pub(super) fn without_chain(&self) -> Self {
+        Self { chain: vec![self.leaf().to_vec()], key: self.key.clone() }
+    }
+
     /// The leaf as DER.
     pub(super) fn leaf(&self) -> &[u8] {
         self.chain.first().map_or(&[], Vec::as_slice)
@@ -213,7 +218,18 @@ impl TlsClient {
 
     /// Sends a form, as RFC 6749 appendix B has it.
     pub(super) fn post_form(&self, url: &Url, fields: &[(&str, &str)]) -> Result<Reply, NoReply> {
-        self.send(self.http.post(url.clone()).form(fields))
+        self.post_form_with(url, fields, &[])
+    }
+
+    /// The same with more header lines, one for each name and value.
+    pub(super) fn post_form_with(
+        &self,
+        url: &Url,
+        fields: &[(&str, &str)],
+        headers: &[(String, String)],
+    ) -> Result<Reply, NoReply> {
+        let post = self.http.post(url.clone()).form(fields);
+        self.send(headers.iter().fold(post, |post, (name, value)| post.header(name, value)))
     }
 
     /// Whether any handshake until now asked for a certificate.

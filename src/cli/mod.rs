@@ -17,6 +17,7 @@ mod init;
 mod keys;
 mod output;
 mod plan;
+mod proxy_check;
 mod revoke;
 mod serve;
 mod store;
@@ -65,6 +66,7 @@ fn dispatch(command: Command, globals: &Globals) -> u8 {
         Command::Revoke(args) => revoke::run(&args, globals),
         Command::Store { command } => store::run(&command, globals),
         Command::Token(args) => token::run(&args, globals),
+        Command::ProxyCheck(args) => proxy_check::run(&args, globals),
         Command::Completions(args) => completions::run(&args),
     }
 }
@@ -169,6 +171,12 @@ enum Command {
                       \x20   --cert pki/billing.pem --key pki/billing.key --ca pki/ca.pem"
     )]
     Token(token::TokenArgs),
+    /// Try from outside whether the proxy before a server believes what clients write into its headers
+    #[command(
+        after_help = "Example:\n  certbound proxy-check https://mtls.example.com/token --client-id billing \\\n\
+                      \x20   --cert billing.pem --key billing.key --dialect nginx"
+    )]
+    ProxyCheck(proxy_check::ProxyCheckArgs),
     /// Print the completions of a shell
     #[command(after_help = "Example:\n  certbound completions bash > /etc/bash_completion.d/certbound")]
     Completions(completions::CompletionsArgs),
@@ -205,6 +213,7 @@ mod tests {
             "revoke",
             "store",
             "token",
+            "proxy-check",
             "completions",
         ];
         assert_eq!(names, expected);

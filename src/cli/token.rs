@@ -83,11 +83,12 @@ fn ask(args: &TokenArgs, format: Format, now: Timestamp) -> Result<Answer, Fault
     Ok(exchange.answer(args, format, now))
 }
 
-fn endpoint(text: &str) -> Result<Url, Fault> {
-    let mut url = Url::parse(text).map_err(|error| Fault::Usage(format!("--url {text}: {error}")))?;
+/// The URL of a token endpoint; one without a path is that of the server.
+pub(super) fn endpoint(text: &str) -> Result<Url, Fault> {
+    let mut url = Url::parse(text).map_err(|error| Fault::Usage(format!("{text}: {error}")))?;
     if url.scheme() != "https" {
         return Err(Fault::Usage(format!(
-            "--url {text}: it begins with https://, since a certificate is shown in TLS"
+            "{text}: a URL here begins with https://, since a certificate is shown in TLS"
         )));
     }
     if url.path() == "/" {
@@ -234,7 +235,7 @@ fn error_hint(args: &TokenArgs, body: &Value) -> Option<String> {
 }
 
 /// `Client authentication failed (ref …)` has what the log can be searched for.
-fn reference(description: &str) -> Option<&str> {
+pub(super) fn reference(description: &str) -> Option<&str> {
     let (_, rest) = description.split_once("(ref ")?;
     rest.split_once(')').map(|(reference, _)| reference)
 }
