@@ -391,7 +391,7 @@ fn port_of(log: &mut BufReader<ChildStderr>) -> Result<u16, String> {
 
 /// Whether a program is installed. Where everything has to be (`CI` is set) it must be.
 #[expect(clippy::disallowed_methods, reason = "a test looks at the machine that it runs on")]
-fn is_there(program: &str) -> bool {
+pub(crate) fn is_there(program: &str) -> bool {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()));
     assert!(found || std::env::var_os("CI").is_none(), "{program} is not installed (scripts/packages test)");
@@ -402,7 +402,7 @@ fn is_there(program: &str) -> bool {
 }
 
 /// The fenced blocks of one language, in order.
-fn blocks(page: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut rest = page;
     while let Some((_, after)) = rest.split_once(&format!("\n```{language}\n")) {

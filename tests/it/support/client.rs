@@ -1,6 +1,6 @@
 //! A client of HTTP/1.1 over mutual TLS that shows any certificate, keeps its connection, and can send any octets.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +138,14 @@ impl Connection {
 
     pub(crate) fn receive(&mut self) -> io::Result<Response> {
         receive(&mut self.0, false)
+    }
+
+    /// Everything until the server hangs up, or says nothing more for as long as it may.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // However the connection ends, what came is what there is.
+        let _ = self.0.read_to_end(&mut bytes);
+        bytes
     }
 
     /// The answer to a HEAD has no body, whatever its length says.

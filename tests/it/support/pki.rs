@@ -27,6 +27,12 @@ impl Shown {
         self
     }
 
+    /// The leaf.
+    pub(crate) fn certificate_pem(&self) -> String {
+        let certificate = openssl::x509::X509::from_der(&self.chain[0]).unwrap();
+        String::from_utf8(certificate.to_pem().unwrap()).unwrap()
+    }
+
     /// The thumbprint of the leaf, computed by other means than the server's.
     pub(crate) fn thumbprint(&self) -> String {
         use base64::Engine as _;

@@ -109,7 +109,18 @@ impl Serving {
 
     /// Where it takes tokens to and certificates from.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.addresses.iter().find(|(kind, _)| kind == "mtls").unwrap().1
+        self.address_of("mtls")
+    }
+
+    pub(crate) fn address_of(&self, kind: &str) -> SocketAddr {
+        self.addresses.iter().find(|(of, _)| of == kind).unwrap().1
+    }
+
+    /// The next lines of the log that are about requests.
+    pub(crate) fn requests(&self, count: usize) -> Vec<Value> {
+        let next = || self.log.recv_timeout(PATIENCE).unwrap();
+        let lines = std::iter::repeat_with(|| serde_json::from_str::<Value>(&next()).unwrap());
+        lines.filter(|line| line["message"] == "request").take(count).collect()
     }
 
     pub(crate) fn id(&self) -> String {

@@ -1,14 +1,14 @@
 //! A real server in this process, on ports of its own, with a clock that the test holds.
 
 use std::fs;
-use std::io::Write as _;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certbound::app::{self, Running};
+use certbound::app::{self, Running, StartError};
 use certbound::clock::{Clock as _, ManualClock};
 use certbound::config::Config;
 use certbound::http::Kind;
@@ -26,10 +26,16 @@ pub(crate) struct Setup {
     pub(crate) pki: Pki,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) issuer: String,
+    /// The port of the mtls listener; 0 takes a free one.
+    pub(crate) port: u16,
     /// More lines of `certbound.yaml`.
     pub(crate) more: String,
     /// Fields of `tls` of the mtls listener.
     pub(crate) tls: String,
+    /// More listeners, each a line of the list.
+    pub(crate) listeners: String,
+    /// `tokens.resource`.
+    pub(crate) resource: Option<&'static str>,
     /// More fields of the mtls listener.
     pub(crate) listener: String,
     /// What follows the name of the anchor set's file.
@@ -58,8 +64,11 @@ impl Setup {
             pki,
             clock,
             issuer: ISSUER.to_owned(),
+            port: 0,
             more: String::new(),
             tls: String::new(),
+            listeners: String::new(),
+            resource: Some(API),
             listener: String::new(),
             anchors: String::new(),
             gateway: None,
@@ -118,18 +127,20 @@ impl Setup {
     }
 
     pub(crate) fn config(&self) -> Config {
-        let Self { issuer, more, tls, listener, anchors, .. } = self;
+        let Self { issuer, port, more, tls, listener, listeners, anchors, .. } = self;
+        let resource = self.resource.map(|resource| format!(", resource: {resource}")).unwrap_or_default();
         self.write(
             "certbound.yaml",
             format!(
                 "issuer: {issuer}\n\
                  listeners:\n\
-                 \x20 - {{ kind: mtls, bind: 127.0.0.1:0, tls: {{ certificate: server.pem, key: server.key{tls} }}{listener} }}\n\
+                 \x20 - {{ kind: mtls, bind: 127.0.0.1:{port}, tls: {{ certificate: server.pem, key: server.key{tls} }}{listener} }}\n\
                  \x20 - {{ kind: public, bind: 127.0.0.1:0, tls: {{ certificate: server.pem, key: server.key }} }}\n\
                  \x20 - {{ kind: admin, bind: 127.0.0.1:0 }}\n\
+                 {listeners}\
                  trust_anchors:\n\
                  \x20 corp: {{ file: corp.pem{anchors} }}\n\
-                 tokens: {{ access_token_lifetime: 5m, resource: {API} }}\n\
+                 tokens: {{ access_token_lifetime: 5m{resource} }}\n\
                  {more}"
             ),
         );
@@ -149,12 +160,34 @@ impl Server {
         Setup::new().start()
     }
 
+    /// A server that is found where its issuer says, for those who look it up. `prepare` gets each set-up that is tried:
+    /// until the server listens, its port may be taken by somebody else.
+    pub(crate) fn at_its_issuer(prepare: impl Fn(&mut Setup)) -> Self {
+        for _ in 0..20 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut setup = Setup { issuer: format!("https://localhost:{port}"), port, ..Setup::new() };
+            prepare(&mut setup);
+            match app::start(setup.config(), Arc::<ManualClock>::clone(&setup.clock)) {
+                Ok(running) => return Self { setup, running: Stopping(Some(running)) },
+                Err(StartError::System { cause, .. }) if cause.kind() == ErrorKind::AddrInUse => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        panic!("no port is free for long enough")
+    }
+
     fn running(&self) -> &Running {
         self.running.0.as_ref().expect("the server runs until it is stopped")
     }
 
     pub(crate) fn address(&self, kind: Kind) -> SocketAddr {
         self.running().address(kind).unwrap()
+    }
+
+    /// Where the listeners of this kind listen, in the order of the configuration.
+    pub(crate) fn addresses(&self, kind: Kind) -> Vec<SocketAddr> {
+        let all = self.running().addresses().iter();
+        all.filter(|(of, _)| *of == kind).map(|(_, address)| *address).collect()
     }
 
     /// A connection that shows this certificate.
@@ -236,6 +269,19 @@ impl Server {
         let mut stream = std::net::TcpStream::connect(self.address(Kind::Admin)).unwrap();
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
         receive(&mut stream, false).unwrap()
+    }
+
+    /// The text of `/metrics`.
+    pub(crate) fn metrics(&self) -> String {
+        String::from_utf8(self.admin("/metrics").body).unwrap()
+    }
+
+    /// What is kept of a refusal: the reason, the check that failed, and what it saw.
+    pub(crate) fn refusal(&self, answer: &Response) -> [String; 3] {
+        let text = answer.json()["error_description"].as_str().unwrap().to_owned();
+        let reference = text.split_once("(ref ").and_then(|(_, rest)| rest.strip_suffix(')')).unwrap();
+        let explained = self.control("GET", &format!("refusals/{reference}"), None).json();
+        ["reason", "check", "seen"].map(|name| explained["recorded"][name].as_str().unwrap().to_owned())
     }
 
     /// Stops, and gives the set-up back to be started again.
