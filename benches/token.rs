@@ -1,4 +1,4 @@
-//! How fast the token path and introspection are, each beside what this machine can do at best.
+//! How fast the token path, introspection and the answers to a proxy are, each beside what this machine can do at best.
 //!
 //! Absolute figures say more about the machine and its neighbours than about the program, so every row is measured in
 //! turns with a ceiling that does the unavoidable and nothing else: over the wire a bare actix-web server with the same
@@ -19,6 +19,8 @@ use actix_web::web::{self, Bytes, Data};
 use actix_web::{App, HttpResponse, HttpServer};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use certbound::app;
 use certbound::authn::{Presented, PresentedCertificate, Via};
 use certbound::clock::{Clock as _, SystemClock};
@@ -101,7 +103,7 @@ fn over_the_wire(site: &Site) -> Outcome<()> {
     let (certbound, bare) = (Server::start("serve", site)?, Server::start("serve-bare", site)?);
     let tls = site.client_config()?;
     let token = post("/token", "grant_type=client_credentials&client_id=billing&scope=read");
-    let answer = Connection::open(certbound.address, &tls)?.ask(&token)?;
+    let answer = Connection::open(Road::Tls(certbound.address, &tls))?.ask(&token)?;
     let answer: serde_json::Value = serde_json::from_slice(&answer)?;
     let jwt = answer.get("access_token").and_then(serde_json::Value::as_str).ok_or("there is no token")?;
     let introspection = post("/introspect", &format!("client_id=billing&token={jwt}"));
@@ -117,10 +119,28 @@ fn over_the_wire(site: &Site) -> Outcome<()> {
         ),
     ];
     for (what, request, load) in rows {
-        let turn = |server: &Server| load.turn(server.address, &tls, request);
+        let turn = |server: &Server| load.turn(Road::Tls(server.address, &tls), request);
         row(what, "a bare actix-web server", || turn(&certbound), || turn(&bare))?;
     }
-    Ok(())
+
+    // What a proxy asks about each request, beside what a resource server would ask by the same proxy.
+    let shown = format!("X-SSL-Client-DER: {}\r\n", STANDARD.encode(site.client.certificate_der()));
+    let verification =
+        format!("GET /verify HTTP/1.1\r\nHost: api\r\nAuthorization: Bearer {jwt}\r\n{shown}\r\n");
+    let introspection = String::from_utf8(introspection)?.replacen("\r\n", &format!("\r\n{shown}"), 1);
+    let load = Load { clients: 16, connections: Connections::Kept };
+    let turn = |request: &str| load.turn(Road::Proxy(certbound.forwarded), request.as_bytes());
+    let (what, beside) = ("verifications for a proxy, 16 kept", "introspections by that proxy");
+    row(what, beside, || turn(&verification), || turn(&introspection))
+}
+
+/// How a server is reached.
+#[derive(Clone, Copy)]
+enum Road<'a> {
+    /// With a client certificate.
+    Tls(SocketAddr, &'a Arc<ClientConfig>),
+    /// As the proxy before it.
+    Proxy(SocketAddr),
 }
 
 /// How requests are sent.
@@ -138,14 +158,14 @@ enum Connections {
 
 impl Load {
     /// Answers per second; any answer but 200 is an error.
-    fn turn(self, address: SocketAddr, tls: &Arc<ClientConfig>, request: &[u8]) -> Outcome<f64> {
+    fn turn(self, road: Road<'_>, request: &[u8]) -> Outcome<f64> {
         let client = || -> Outcome<usize> {
-            let mut connection = Connection::open(address, tls)?;
+            let mut connection = Connection::open(road)?;
             connection.ask(request)?;
             let (began, mut count) = (Instant::now(), 0);
             while began.elapsed() < WIRE_TURN {
                 if self.connections == Connections::New {
-                    connection = Connection::open(address, tls)?;
+                    connection = Connection::open(road)?;
                 }
                 connection.ask(request)?;
                 count += 1;
@@ -161,18 +181,29 @@ impl Load {
     }
 }
 
+trait Stream: io::Read + io::Write {}
+
+impl<S: io::Read + io::Write> Stream for S {}
+
 struct Connection {
-    stream: StreamOwned<ClientConnection, TcpStream>,
+    stream: Box<dyn Stream>,
     received: Vec<u8>,
 }
 
 impl Connection {
-    fn open(address: SocketAddr, tls: &Arc<ClientConfig>) -> Outcome<Self> {
+    fn open(road: Road<'_>) -> Outcome<Self> {
+        let (Road::Tls(address, _) | Road::Proxy(address)) = road;
         let tcp = TcpStream::connect(address)?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(Duration::from_secs(5)))?;
-        let session = ClientConnection::new(Arc::clone(tls), ServerName::try_from("localhost")?)?;
-        Ok(Self { stream: StreamOwned::new(session, tcp), received: Vec::new() })
+        let stream: Box<dyn Stream> = match road {
+            Road::Proxy(_) => Box::new(tcp),
+            Road::Tls(_, tls) => {
+                let session = ClientConnection::new(Arc::clone(tls), ServerName::try_from("localhost")?)?;
+                Box::new(StreamOwned::new(session, tcp))
+            }
+        };
+        Ok(Self { stream, received: Vec::new() })
     }
 
     /// Sends a request and gives the body of its answer.
@@ -222,6 +253,8 @@ fn post(path: &str, form: &str) -> Vec<u8> {
 struct Server {
     process: Child,
     address: SocketAddr,
+    /// Where a proxy speaks to it; of the bare one, the same.
+    forwarded: SocketAddr,
 }
 
 impl Server {
@@ -234,9 +267,10 @@ impl Server {
             .spawn()?;
         let mut line = String::new();
         let told = process.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
-        let address = told.ok_or("there is no output")?.map(|_| line.trim().parse());
-        match address {
-            Ok(Ok(address)) => Ok(Self { process, address }),
+        told.ok_or("there is no output")??;
+        let mut addresses = line.split_whitespace().map(str::parse);
+        match (addresses.next(), addresses.next()) {
+            (Some(Ok(address)), Some(Ok(forwarded))) => Ok(Self { process, address, forwarded }),
             _ => Err(format!("{which} does not start: {}", process.wait()?).into()),
         }
     }
@@ -254,7 +288,8 @@ impl Drop for Server {
 fn serve(directory: &Path) -> Outcome<()> {
     telemetry::start_logging(LogFormat::Json, "info");
     let running = app::start(config(directory)?, Arc::new(SystemClock))?;
-    println!("{}", running.address(Kind::Mtls).ok_or("there is no listener")?);
+    let address = |kind| running.address(kind).ok_or("there is no listener");
+    println!("{} {}", address(Kind::Mtls)?, address(Kind::Forwarded)?);
     running.wait();
     Ok(())
 }
@@ -288,7 +323,8 @@ fn serve_bare(directory: &Path) -> Outcome<()> {
         app.route("/token", web::post().to(sign)).route("/introspect", web::post().to(answer))
     });
     let server = server.tcp_nodelay(true).bind_rustls_0_23("127.0.0.1:0", tls)?;
-    println!("{}", server.addrs().first().ok_or("there is no listener")?);
+    let address = *server.addrs().first().ok_or("there is no listener")?;
+    println!("{address} {address}");
     Ok(actix_web::rt::System::new().block_on(server.run())?)
 }
 
@@ -417,6 +453,7 @@ impl Site {
                 "issuer: https://as.example.com\n\
                  listeners:\n\
                  \x20 - {{ kind: mtls, bind: 127.0.0.1:0, tls: {{ certificate: server.pem, key: server.key }} }}\n\
+                 \x20 - {{ kind: forwarded, bind: 127.0.0.1:0, dialect: haproxy, proxy: {{ address: [127.0.0.1/32] }} }}\n\
                  trust_anchors: {{ corp: {{ file: corp.pem }} }}\n\
                  tokens: {{ access_token_lifetime: 10m, resource: {API} }}\n"
             ),
