@@ -122,8 +122,8 @@ fn first_step(reason: &str) -> Option<&'static str> {
         }
         "not_registered" => "if the client has renewed its certificate, register the new one beside the old",
         "untrusted" => {
-            "if the issuer is the right one, have the client send its intermediates or add them to the anchor set; \
-             if not, ask who issued this"
+            "ask who issued it: two CAs may have one name, and a CA is its key. If the issuer is the right one, have the \
+             client send its intermediates, or add them to the anchor set"
         }
         "expired" => "renew the certificate that ended; compare the clocks of both machines",
         "not_yet_valid" => "compare the clocks of both machines; else wait, or have it issued anew",
