@@ -64,6 +64,16 @@ const TAKEN: [&str; 15] = [
 pub struct HeaderReader {
     dialect: Dialect,
     header: String,
+    names: Names,
+}
+
+/// Which of a dialect's headers may hold the leaf.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Names {
+    /// Any that the dialect has for it.
+    Usual,
+    /// The one that the configuration names, and no other.
+    Configured,
 }
 
 /// A request from a proxy whose headers are no answer to "which certificate did the client show?".
@@ -96,6 +106,7 @@ enum Fault {
 impl HeaderReader {
     /// A reader for `dialect`; `header` is another name, in any case, for [`Dialect::header`].
     pub fn new(dialect: Dialect, header: Option<&str>) -> Result<Self, HeaderNameError> {
+        let names = if header.is_some() { Names::Configured } else { Names::Usual };
         let header = header.unwrap_or_else(|| dialect.header());
         let header = HeaderName::from_bytes(header.as_bytes()).map_err(|_| HeaderNameError::Malformed)?;
         let header = header.as_str().to_owned();
@@ -107,7 +118,7 @@ impl HeaderReader {
         if is_companion || TAKEN.contains(&header.as_str()) {
             return Err(HeaderNameError::Taken);
         }
-        Ok(Self { dialect, header })
+        Ok(Self { dialect, header, names })
     }
 
     /// The dialect that is read.
@@ -178,7 +189,8 @@ impl HeaderReader {
         self.leaf_and_chain(main, bare::one, (X_SSL_CLIENT_CHAIN_DER, chain), Repeats::FirstDropped)
     }
 
-    /// The whole chain in passthrough mode, the leaf in verify mode; should both come, they must agree.
+    /// The whole chain in passthrough mode, the leaf in verify mode; should both come, they must agree. A load balancer
+    /// whose mode is configured by the name of its header writes no other: a leaf that comes alone is a client's own then.
     fn aws_alb(&self, headers: &HeaderMap, main: Option<&[u8]>) -> Read {
         let leaf = once(headers, X_AMZN_MTLS_CLIENTCERT_LEAF)?.map(pem::escaped_one).transpose();
         let leaf = leaf.map_err(|fault| at(X_AMZN_MTLS_CLIENTCERT_LEAF, fault))?;
@@ -192,6 +204,10 @@ impl HeaderReader {
                 Err(at(X_AMZN_MTLS_CLIENTCERT_LEAF, Fault::Malformed("is not the first of the chain")))
             }
             Some(whole) => Ok(Some(whole)),
+            None if self.names == Names::Configured => Err(at(
+                X_AMZN_MTLS_CLIENTCERT_LEAF,
+                Fault::Malformed("comes without the header that is configured"),
+            )),
             None => Ok(Some(vec![leaf])),
         }
     }

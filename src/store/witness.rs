@@ -24,7 +24,7 @@ use crate::clock::Timestamp;
 use crate::oauth::ClientId;
 use crate::pki::{Chain, Thumbprint};
 
-/// How long a first sight waits for the store.
+/// How long a request waits for the store.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often later uses are written.
@@ -117,7 +117,9 @@ impl Witness {
         if let Some(entry) = self.seen().find(client, thumbprint) {
             return Ok(Some(Arc::clone(&entry.chain)));
         }
-        let known = self.in_store(client, thumbprint).await?;
+        let late = |_| StoreError::Unavailable("it did not answer in time".to_owned());
+        let known =
+            tokio::time::timeout(PATIENCE, self.in_store(client, thumbprint)).await.map_err(late)??;
         Ok(known.map(|entry| Arc::clone(&self.seen_mut().remember(entry).chain)))
     }
 

@@ -3,10 +3,10 @@
 use actix_web::web::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::super::Dialect;
+use super::super::{Dialect, HeaderReader};
 use super::{
-    Read, alb, base64, block, certificate, encoded, escaped, escaped_but, folded, issuer, leaf, pem, read,
-    structured, value, xfcc,
+    Read, alb, base64, block, certificate, encoded, escaped, escaped_but, folded, headers, issuer, leaf, pem,
+    read, structured, value, xfcc,
 };
 
 fn accepted(read: &Read, chain: &[Vec<u8>]) -> bool {
@@ -359,6 +359,10 @@ fn aws_alb_takes_a_chain_or_a_leaf_and_both_only_if_they_agree() {
     let subject = ("x-amzn-mtls-clientcert-subject", "CN=a".to_owned());
     assert!(accepted(&read(Dialect::AwsAlb, &[only(&leaf()), subject]), &chain[..1]));
     assert!(read(Dialect::AwsAlb, &[whole.clone(), only(&issuer())]).is_err());
+    // Configured by its name, the header of one mode is the only one that lets anybody in.
+    let passthrough = HeaderReader::new(Dialect::AwsAlb, Some("X-Amzn-Mtls-Clientcert")).unwrap();
+    assert!(passthrough.read(&headers(&[only(&leaf())])).is_err());
+    assert!(accepted(&passthrough.read(&headers(std::slice::from_ref(&whole))), &chain));
     assert!(read(Dialect::AwsAlb, &[whole, ("x-amzn-mtls-clientcert-leaf", "x".to_owned())]).is_err());
     assert!(read(Dialect::AwsAlb, &[("x-amzn-mtls-clientcert-leaf", alb(&text))]).is_err());
     assert!(read(Dialect::AwsAlb, &[only(&leaf()), only(&leaf())]).is_err());
