@@ -217,14 +217,27 @@ impl Report {
 }
 
 impl Row {
+    fn how_believed(&self) -> &'static str {
+        let of_token =
+            |seen: &Seen| seen.verdict == Verdict::Believed && matches!(seen.outcome, Outcome::Token(_));
+        if of_token(&self.without) || of_token(&self.with) {
+            "it got a token"
+        } else if self.without.verdict == Verdict::Believed {
+            "the server tells a certificate in it from none, so it reads it"
+        } else {
+            "it took the place of the certificate in the handshake"
+        }
+    }
+
     /// What there is to say about it, if there is something to be put right.
     fn finding(&self) -> Option<String> {
         let Forgery { dialect, header, attack } = &self.forgery;
         let what = format!("{header} ({dialect}, {})", attack.as_str());
         let is = |verdict| [self.without.verdict, self.with.verdict].contains(&verdict);
         if is(Verdict::Believed) {
+            let how = self.how_believed();
             return Some(format!(
-                "{what} was BELIEVED: whoever has seen a client's certificate is that client"
+                "{what} was BELIEVED: {how}; whoever has seen a client's certificate can be that client"
             ));
         }
         if is(Verdict::Reached) {
