@@ -121,9 +121,8 @@ async fn note(
         services.metrics.revocation_unknown.get_or_create(&label).inc();
     }
     let (id, chain, witness) = (&client.client().id, client.chain(), &services.witness);
-    witness.saw(id, chain, now).await;
     // A client may come by another path than at first, when the first one has ended: then its tokens stand on this one.
-    if let Ok(Some(known)) = witness.chain_behind(id, chain.leaf.thumbprint()).await
+    if let Some(known) = witness.saw(id, chain, now).await
         && known.intermediates != chain.intermediates
         && world.still_vouches_for(id, chain.leaf.thumbprint(), Some(&known), now).is_err()
     {

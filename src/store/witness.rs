@@ -66,12 +66,18 @@ impl Witness {
 
     /// The certificate has just authenticated the client. Returns when a first sight is durable, or is queued because
     /// the store failed; never an error, never longer than 1 s (nothing while the store is known to fail). A hot path:
-    /// for a certificate seen before it is one look-up and one atomic store. One that was not used for longer than
+    /// for a certificate seen before it is one look-up and one atomic store. Gives the chain that is behind its tokens, which
+    /// may be another than this one; None where it could not be kept in memory. One that was not used for longer than
     /// [`SIGHTING_RENEWED`](super::evidence::SIGHTING_RENEWED) is made durable again, because the store may have forgotten it.
-    pub async fn saw(&self, client: &ClientId, chain: &Chain, now: Timestamp) {
-        if self.saw_again(client, chain, now) {
-            return;
+    pub async fn saw(&self, client: &ClientId, chain: &Chain, now: Timestamp) -> Option<Arc<Chain>> {
+        if let Some(known) = self.saw_again(client, chain, now) {
+            return Some(known);
         }
+        self.saw_first(client, chain, now).await;
+        self.seen().find(client, chain.leaf.thumbprint()).map(|entry| Arc::clone(&entry.chain))
+    }
+
+    async fn saw_first(&self, client: &ClientId, chain: &Chain, now: Timestamp) {
         if self.is_failing.load(Ordering::Acquire) {
             return self.put_off(client, chain, now);
         }
@@ -79,7 +85,7 @@ impl Witness {
         let recorded = async {
             let _turn = line.turn.lock().await;
             // Somebody before in the line had the same certificate, and has recorded it or put it off.
-            if self.saw_again(client, chain, now) {
+            if self.saw_again(client, chain, now).is_some() {
                 return;
             }
             if self.record(client, chain, now).await.is_err() {
@@ -206,13 +212,11 @@ impl Witness {
     }
 
     /// Whether the certificate was seen before, and is not to be written at once; then it is seen now, too.
-    fn saw_again(&self, client: &ClientId, chain: &Chain, now: Timestamp) -> bool {
+    fn saw_again(&self, client: &ClientId, chain: &Chain, now: Timestamp) -> Option<Arc<Chain>> {
         let seen = self.seen();
-        let entry = seen.find(client, chain.leaf.thumbprint()).filter(|entry| !entry.is_in_doubt(now));
-        if let Some(entry) = entry {
-            entry.see(now);
-        }
-        entry.is_some()
+        let entry = seen.find(client, chain.leaf.thumbprint()).filter(|entry| !entry.is_in_doubt(now))?;
+        entry.see(now);
+        Some(Arc::clone(&entry.chain))
     }
 
     /// A certificate that is not in memory, known to the store or a first sight; or one that the store may have forgotten.
