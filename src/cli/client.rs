@@ -5,7 +5,6 @@
 //! by `openssl x509 -req` to accept. Whether key and certificate belong together is asked of OpenSSL
 //! beforehand. No proxy, no redirect; the server is judged by the given roots alone.
 
-use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -24,6 +23,7 @@ use tokio::runtime::Runtime;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::pki::fetch::{find, innermost};
 use crate::pki::files::key_matches;
 
 use super::files;
@@ -460,31 +460,6 @@ fn tls_hint(error: &rustls::Error) -> &'static str {
         Tls::PeerIncompatible(_) => "the server and we have no version or cipher of TLS in common",
         _ => "the TLS handshake failed",
     }
-}
-
-/// The first cause of this type, inside of I/O errors too.
-fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<E>() {
-            return Some(found);
-        }
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-/// The words of the last cause: the outer ones only say that a request failed.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut last: &dyn Error = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }
 
 #[cfg(test)]

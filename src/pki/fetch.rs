@@ -22,6 +22,7 @@ use url::Url;
 
 pub use address::{AddressBlock, AddressBlockError};
 use connection::Connections;
+pub(crate) use connection::{find, innermost};
 
 /// How many redirects are followed.
 const REDIRECTS: usize = 3;

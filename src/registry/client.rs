@@ -101,6 +101,11 @@ impl Credential {
 impl Client {
     /// Whether nothing but the place of the document differs.
     pub(super) fn means_the_same_as(&self, other: &Self) -> bool {
+        self.credential.means_the_same_as(&other.credential) && self.is_the_same_but_for_certificates(other)
+    }
+
+    /// Whether nothing differs but the place of the document and what the client proves itself with, by one method.
+    pub fn is_the_same_but_for_certificates(&self, other: &Self) -> bool {
         let Self {
             id,
             name,
@@ -116,7 +121,7 @@ impl Client {
         } = self;
         *id == other.id
             && *name == other.name
-            && credential.means_the_same_as(&other.credential)
+            && credential.method() == other.credential.method()
             && *enabled == other.enabled
             && *grants == other.grants
             && *scope == other.scope

@@ -185,7 +185,7 @@ impl Meant<'_> {
         if pins(now).keys().copied().collect::<BTreeSet<_>>() != self.pins {
             return Some("the client's certificates would not have been those that were meant".to_owned());
         }
-        (!same_but_certificates(self.client, now))
+        (!self.client.is_the_same_but_for_certificates(now))
             .then(|| "more than the client's certificates would have changed".to_owned())
     }
 
@@ -232,32 +232,6 @@ fn new_problems(before: &Snapshot, after: &Snapshot) -> Vec<Problem> {
         }
     }
     fresh
-}
-
-fn same_but_certificates(one: &Client, other: &Client) -> bool {
-    let Client {
-        id,
-        name,
-        credential,
-        enabled,
-        grants,
-        scope,
-        resources,
-        lifetime,
-        introspects,
-        contacts,
-        at: _,
-    } = one;
-    *id == other.id
-        && *name == other.name
-        && credential.method() == other.credential.method()
-        && *enabled == other.enabled
-        && *grants == other.grants
-        && *scope == other.scope
-        && *resources == other.resources
-        && *lifetime == other.lifetime
-        && *introspects == other.introspects
-        && *contacts == other.contacts
 }
 
 /// Whether a file had to be made.

@@ -180,7 +180,7 @@ fn of_io(error: &io::Error) -> String {
 }
 
 /// The first cause of this type, inside of I/O errors too.
-fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
+pub(crate) fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<E>() {
@@ -195,8 +195,8 @@ fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e 
     None
 }
 
-/// The words of the last cause; the outer ones name the URL.
-fn innermost(error: &reqwest::Error) -> String {
+/// The words of the last cause; the outer ones say only that a request failed, and name its URL.
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut last: &dyn Error = error;
     while let Some(source) = last.source() {
         last = source;
