@@ -72,7 +72,7 @@ impl Deliveries {
         outgoing: &Outgoing,
         now: Timestamp,
     ) -> Delivery {
-        if self.waiting.is_empty() || self.rests(now) {
+        if !self.is_due(now) {
             return Delivery::Nothing;
         }
         let events: Vec<_> = self.waiting.iter().take(AT_ONCE).collect();
@@ -88,14 +88,22 @@ impl Deliveries {
                 self.not_before = None;
                 Delivery::Taken(count)
             }
-            Err(error) => {
-                let rest = Duration::from_secs(60) * 2_u32.saturating_pow(self.failures.min(10));
-                self.failures = self.failures.saturating_add(1);
-                let again = now.plus(rest.min(LONGEST_REST));
-                self.not_before = Some(again);
-                Delivery::Failed { error, again }
-            }
+            Err(error) => Delivery::Failed { error, again: self.put_off(now) },
         }
+    }
+
+    /// Whether something waits and it is time to post it.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        !self.waiting.is_empty() && !self.rests(now)
+    }
+
+    /// An attempt has failed. Gives the moment of the next one.
+    pub fn put_off(&mut self, now: Timestamp) -> Timestamp {
+        let rest = Duration::from_secs(60) * 2_u32.saturating_pow(self.failures.min(10));
+        self.failures = self.failures.saturating_add(1);
+        let again = now.plus(rest.min(LONGEST_REST));
+        self.not_before = Some(again);
+        again
     }
 
     /// A rest that would last longer than any began before the clock went back, and is over.

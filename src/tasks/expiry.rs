@@ -148,14 +148,18 @@ pub(super) async fn deliver(services: Arc<Services>, facts: Arc<Facts>, mut post
             deliveries = Deliveries::default();
             continue;
         };
+        let now = services.clock.now();
+        if !deliveries.is_due(now) {
+            continue;
+        }
         let secret = match webhook.secret.as_ref().map(crate::config::SecretRef::read).transpose() {
             Ok(secret) => secret,
             Err(error) => {
-                tracing::error!(error, "the webhook is not called: its secret cannot be read");
+                let again = deliveries.put_off(now);
+                tracing::error!(error, again = %again, "the webhook is not called: its secret cannot be read");
                 continue;
             }
         };
-        let now = services.clock.now();
         match deliveries.deliver(&webhook.url.url, secret.as_ref(), &facts.outgoing, now).await {
             Delivery::Nothing => {}
             Delivery::Taken(notices) => tracing::info!(notices, "the webhook has taken what was told"),
