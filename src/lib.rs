@@ -9,14 +9,16 @@ pub mod clock;
 pub mod document;
 pub mod reload;
 
+pub mod database;
 pub mod oauth;
 pub mod pki;
 
-pub mod keys;
+pub mod cluster;
 pub mod registry;
 pub mod store;
 
 pub mod authn;
+pub mod keys;
 
 pub mod plan;
 pub mod radar;
