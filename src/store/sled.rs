@@ -14,6 +14,7 @@ mod identity;
 mod inspection;
 mod known;
 mod opening;
+mod panics;
 mod transfer;
 mod writer;
 
@@ -38,6 +39,7 @@ use self::inspection::{Contents, inspect};
 use self::opening::{PATIENCE, database, held, io_error, make, plain_files};
 use self::transfer::Exported;
 use self::writer::{Queue, Shared, Writer};
+pub use super::{CheckReport, OpenError, Opened};
 use super::{Standing, StoreError, TokenKey, TokenStore};
 use crate::clock::Timestamp;
 use crate::oauth::{ClientId, Jti};
@@ -61,55 +63,9 @@ pub struct Sled {
     refusals_noted: AtomicUsize,
 }
 
-/// Why a store was not opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Damaged, vanished, of another id, or nothing moved for 10 s while it was opened: exit code 3.
-    #[error("{0}")]
-    Damaged(String),
-    /// Another process has it: exit code 1.
-    #[error("{0}")]
-    Held(String),
-    /// It cannot be read or written for a reason outside of it, or may not be: made by a newer program,
-    /// there already, an export with a wrong line: exit code 1.
-    #[error("{0}")]
-    Io(String),
-}
-
-/// What opening found, for the log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Opened {
-    /// There was none; it was made.
-    Created,
-    /// The one that the id file names.
-    Existing,
-    /// A store, and no id file: the file was written. Worth a warning, since it cannot be told whether it is
-    /// the right one.
-    Adopted,
-}
-
-/// What `store check` counted.
-#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
-pub struct CheckReport {
-    /// The id of the store.
-    pub id: String,
-    /// Tokens ended one by one.
-    pub revoked_tokens: u64,
-    /// Clients whose earlier tokens were ended.
-    pub revoked_clients: u64,
-    /// Clients that are registered, or were until lately.
-    pub clients: u64,
-    /// Certificates that served a client.
-    pub sightings: u64,
-    /// Refusals that can be explained.
-    pub refusals: u64,
-    /// Entries of the evidence that cannot be read: sightings or refusals that are lost, and no revocations.
-    pub unreadable: u64,
-}
-
 impl Sled {
     /// Opens the store at `path`, or makes it where neither it nor `id_file` (`store-id` in the directory of
-    /// the signing keys) exists. Reads every entry; blocks, for 10 s at most if nothing moves.
+    /// the signing keys) exists. Reads every entry; blocks, for 8 s at most if nothing moves.
     pub fn open(path: &Path, id_file: &Path) -> Result<(Self, Opened), OpenError> {
         let (ready, opened) = opening::open(path, id_file, PATIENCE)?;
         let writer = Writer::new(path, ready);
@@ -249,6 +205,11 @@ impl TokenStore for Sled {
         }
     }
 
+    /// The one node's own clock.
+    async fn moment(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
+        Ok(now)
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         self.write(|_| Ok(())).await
     }
@@ -269,7 +230,10 @@ impl Drop for Sled {
 #[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` calls")]
 fn failed(error: ::sled::Error) -> StoreError {
     match error {
-        ::sled::Error::Corruption { .. } => StoreError::Corrupt { what: error.to_string() },
+        // Its own words end with a backtrace, or with nothing.
+        ::sled::Error::Corruption { .. } => {
+            StoreError::Corrupt { what: "a part of the log of the database cannot be read".into() }
+        }
         _ => StoreError::Unavailable(error.to_string()),
     }
 }

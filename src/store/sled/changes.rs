@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ::sled::{Batch, Db};
@@ -12,6 +11,7 @@ use super::evidence::notes::{Notes, panicked};
 use super::format::{
     DUE, Entry, HEAD, Head, Mark, PRESENCE, client_key, due_key, fingerprint, parse_due_key, token_key,
 };
+use super::panics::caught;
 use super::{failed, missing};
 use crate::clock::Timestamp;
 use crate::oauth::{ClientId, Jti};
@@ -66,7 +66,7 @@ impl<'a> Staged<'a> {
         &mut self,
         change: impl FnOnce(&mut Notes<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        catch_unwind(AssertUnwindSafe(|| change(&mut self.notes))).unwrap_or_else(|_| Err(panicked()))
+        caught(|| change(&mut self.notes)).unwrap_or_else(|| Err(panicked()))
     }
 
     /// Gives the store its name.

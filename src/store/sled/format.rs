@@ -11,13 +11,12 @@
 //!
 //! Numbers are big-endian. Anything of another shape is [`Malformed`].
 
-use std::time::Duration;
-
 use sha2::{Digest as _, Sha256};
 
 use crate::clock::Timestamp;
 use crate::oauth::{ClientId, Jti};
 use crate::store::StoreError;
+pub(super) use crate::store::record::{Entry, Mark};
 
 /// The version of this layout. A store with a higher one was made by a newer program.
 pub(super) const SCHEMA: u32 = 1;
@@ -30,10 +29,6 @@ pub(super) const TOKEN: u8 = b't';
 pub(super) const CLIENT: u8 = b'c';
 pub(super) const PRESENCE: u8 = b'p';
 pub(super) const DUE: u8 = b'x';
-
-/// How long a record is kept at least: the longest life of a token (24 h) and an hour for the clocks.
-/// [`Head::ended`] rises to the `at` of what is forgotten, and may not touch a token that can be alive.
-pub(super) const KEPT: Duration = Duration::from_secs(25 * 3600);
 
 /// A value or key of the wrong shape.
 #[derive(Debug)]
@@ -105,15 +100,6 @@ impl Head {
     }
 }
 
-/// What ended a token or the tokens of a client.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Mark {
-    /// Tokens with `iat` up to here have ended.
-    pub at: Timestamp,
-    /// When the last of them would have expired.
-    pub until: Timestamp,
-}
-
 impl Mark {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let wrong = || Malformed("a revocation has the wrong shape".into());
@@ -125,19 +111,6 @@ impl Mark {
     fn encode(self) -> Vec<u8> {
         [self.at, self.until].iter().flat_map(|moment| moment.as_unix().to_be_bytes()).collect()
     }
-
-    fn due(self) -> Timestamp {
-        self.until.max(self.at.plus(KEPT))
-    }
-}
-
-/// One record.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Entry {
-    Token(Jti, Mark),
-    Client(ClientId, Mark),
-    /// With the moment since which the client is gone.
-    Presence(ClientId, Option<Timestamp>),
 }
 
 impl Entry {
@@ -174,23 +147,6 @@ impl Entry {
             Self::Presence(_, since) => {
                 since.map(|since| since.as_unix().to_be_bytes().to_vec()).unwrap_or_default()
             }
-        }
-    }
-
-    /// From when on nobody needs it; never for a client that is there.
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        match self {
-            Self::Token(_, mark) | Self::Client(_, mark) => Some(mark.due()),
-            Self::Presence(_, since) => since.map(|since| since.plus(KEPT)),
-        }
-    }
-
-    /// What [`Head::ended`] must have reached when this is forgotten: no token that the record ends, or
-    /// would end, was issued later.
-    pub(super) fn ends(&self) -> Option<Timestamp> {
-        match self {
-            Self::Token(_, mark) | Self::Client(_, mark) => Some(mark.at),
-            Self::Presence(_, since) => *since,
         }
     }
 }

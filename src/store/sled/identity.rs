@@ -1,99 +1,22 @@
-//! The name of a store, and the small files beside the database that tell whether it is still the one
-//! that was written to. `store-id` lies with the signing keys: keys without their store have forgotten
-//! revocations. `acknowledged` lies in the store: the number of the last batch that was answered, so that
-//! a database which lost its end is not taken for a sound one.
+//! The file `acknowledged` in the store: the number of the last batch that was answered, so that a database which lost its
+//! end is not taken for a sound one.
 
-use std::fmt;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+pub(super) use crate::store::identity::{
+    Named, StoreId, directory_of, make_directory, read_id, sync_directory, write_id,
+};
 
-/// 16 random bytes, hexadecimal in files.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct StoreId(pub [u8; 16]);
-
-impl StoreId {
-    /// What a store has whose import is not finished.
-    pub(super) const UNFINISHED: Self = Self([0; 16]);
-
-    pub(super) fn fresh() -> io::Result<Self> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|_| io::Error::other("the system gave no random bytes"))?;
-        Ok(Self(bytes))
-    }
-
-    /// Reads 32 hexadecimal digits.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        let id = Self(u128::from_str_radix(text, 16).ok()?.to_be_bytes());
-        (id != Self::UNFINISHED).then_some(id)
-    }
-}
-
-impl fmt::Display for StoreId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", u128::from_be_bytes(self.0))
-    }
-}
-
-/// What `store-id` says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Named {
-    /// There is no such file.
-    Nothing,
-    /// It is there and holds no id.
-    Unreadable,
-    /// This store.
-    Store(StoreId),
-}
-
-/// Reads the id file.
-pub(super) fn read_id(file: &Path) -> io::Result<Named> {
-    match fs::read_to_string(file) {
-        Ok(text) => Ok(StoreId::parse(text.trim_end()).map_or(Named::Unreadable, Named::Store)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Named::Nothing),
-        Err(error) if error.kind() == ErrorKind::InvalidData => Ok(Named::Unreadable),
-        Err(error) => Err(error),
-    }
-}
-
-/// Puts the id file in place, whole and durable.
-pub(super) fn write_id(file: &Path, id: StoreId) -> io::Result<()> {
-    let directory = directory_of(file);
-    make_directory(directory)?;
-    let mut new = NamedTempFile::new_in(directory)?; // 0600
-    writeln!(new, "{id}")?;
-    new.as_file().sync_all()?;
-    new.persist(file).map_err(|error| error.error)?;
-    sync_directory(directory)
-}
-
-/// Makes a directory for its owner alone; one that is there keeps its mode.
-pub(super) fn make_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Makes the names in a directory durable.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// The directory in which `file` is.
-pub(super) fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
-/// The file `acknowledged`: the number of the last batch that was answered. It is written after the
-/// batch is durable and synced only when the store is opened, so it survives a killed process, is never ahead of the
-/// database, and after a power cut may be behind it, which is no harm.
+/// The file `acknowledged`: the number of the last batch that was answered, and whether a batch is on its way. It is
+/// written after the batch is durable and synced only when the store is opened, so it survives a killed process, is never
+/// ahead of the database, and after a power cut may be behind it, which is no harm.
+///
+/// The mark of a batch on its way is for a process that ends there: the disk may have refused what the kernel still shows
+/// (an error of `fsync` is told once, and the pages count as written from then on). Who opens the database
+/// next makes sure that all of it is on disk, see `opening`.
 #[derive(Debug)]
 pub(super) struct Acknowledged(File);
 
@@ -105,15 +28,29 @@ impl Acknowledged {
 
     /// The number in it: 0 if there is no such file, or nothing in it.
     pub(super) fn read(store: &Path) -> io::Result<u64> {
-        let text = match fs::read_to_string(Self::path(store)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(error),
-        };
+        let text = Self::text(store)?;
         if text.is_empty() {
             return Ok(0); // a power cut while it was made
         }
-        text.trim_end().parse().map_err(|_| io::Error::new(ErrorKind::InvalidData, "it holds no number"))
+        let number = text.trim_end().trim_end_matches(ON_ITS_WAY);
+        number.parse().map_err(|_| io::Error::new(ErrorKind::InvalidData, "it holds no number"))
+    }
+
+    /// Whether a batch was on its way when it was last written.
+    pub(super) fn is_in_doubt(store: &Path) -> io::Result<bool> {
+        Ok(Self::text(store)?.ends_with(ON_ITS_WAY))
+    }
+
+    /// Whether it was written to its end at least once.
+    pub(super) fn is_whole(store: &Path) -> io::Result<bool> {
+        Ok(u64::try_from(Self::text(store)?.len()).is_ok_and(|length| length > DIGITS))
+    }
+
+    fn text(store: &Path) -> io::Result<String> {
+        match fs::read_to_string(Self::path(store)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(String::new()),
+            text => text,
+        }
     }
 
     /// Opens or makes it.
@@ -132,29 +69,26 @@ impl Acknowledged {
         self.0.sync_all()
     }
 
-    /// Writes the number over the old one.
+    /// A batch is on its way, until the next number is written.
+    pub(super) fn doubt(&self) -> io::Result<()> {
+        self.0.write_all_at(ON_ITS_WAY.as_bytes(), DIGITS)
+    }
+
+    /// Writes the number over the old one; no batch is on its way.
     pub(super) fn write(&self, sequence: u64) -> io::Result<()> {
         self.0.write_all_at(format!("{sequence:020}\n").as_bytes(), 0)
     }
 }
 
+/// What takes the place of the end of the line.
+const ON_ITS_WAY: &str = "?";
+
+/// How many digits a number has.
+const DIGITS: u64 = 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_id_reads_back_and_what_is_no_id_is_not_taken_for_none() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("keys/store-id");
-        assert_eq!(read_id(&file).unwrap(), Named::Nothing);
-        let id = StoreId::fresh().unwrap();
-        write_id(&file, id).unwrap();
-        assert_eq!(read_id(&file).unwrap(), Named::Store(id));
-        for text in [&b""[..], b"zz", b"+0000000000000000000000000000001", &[b'0'; 32], &[0xFF; 32]] {
-            fs::write(&file, text).unwrap();
-            assert_eq!(read_id(&file).unwrap(), Named::Unreadable, "{text:?}");
-        }
-    }
 
     #[test]
     fn the_number_acknowledged_reads_back() {
@@ -164,6 +98,10 @@ mod tests {
         for sequence in [1, u64::MAX, 7] {
             file.write(sequence).unwrap();
             assert_eq!(Acknowledged::read(directory.path()).unwrap(), sequence);
+            assert!(!Acknowledged::is_in_doubt(directory.path()).unwrap());
+            file.doubt().unwrap();
+            assert_eq!(Acknowledged::read(directory.path()).unwrap(), sequence);
+            assert!(Acknowledged::is_in_doubt(directory.path()).unwrap());
         }
         fs::write(Acknowledged::path(directory.path()), "x").unwrap();
         assert!(Acknowledged::read(directory.path()).is_err());

@@ -10,9 +10,8 @@
 //! - a whole older copy of the directory: not detected, it looks as it did then.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +20,7 @@ use std::thread;
 use std::time::Duration;
 
 use ::sled::Db;
+use tempfile::NamedTempFile;
 
 use super::changes::Staged;
 use super::format::Head;
@@ -29,24 +29,31 @@ use super::identity::{
 };
 use super::inspection::{Contents, inspect};
 use super::known::Known;
-use super::{OpenError, Opened};
+use super::panics::{OpenDb, caught};
+use super::{OpenError, Opened, lock};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 
-/// How long nothing may move while a store is opened.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long nothing may move while a store is opened; with what else a start does, a refusal comes within 10 s.
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 
 /// For how long a lock that somebody holds is asked for again: sled's own threads let go of a database a
 /// moment after it was dropped, and on a busy machine, where a server is started again, the moment is long.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
+/// The file that says that a store is being made.
+const MAKING: &str = "making";
+
+/// How many bytes are written again between two looks at whether anything moves.
+const AT_ONCE: u64 = 8 << 20;
+
 /// Memory for sled's page cache, in bytes; only writes, exports and checks read it.
 const CACHE: u64 = 32 << 20;
 
 /// A database that is open, locked, and the one it should be.
 pub(super) struct Ready {
-    pub db: Db,
+    pub db: OpenDb,
     pub head: Head,
     /// Everything it says of tokens.
     pub known: Known,
@@ -68,11 +75,15 @@ pub(super) fn open(path: &Path, id_file: &Path, patience: Duration) -> Result<(R
         return Err(damaged(path, &what));
     }
     make_directory(path).map_err(|error| io_error(path, &error))?;
+    if named == Named::Nothing {
+        begin_making(path)?;
+    }
     let Found { db, contents, known } = start(path, patience)?;
     match (contents, named) {
         (Contents::Nothing, Named::Nothing) if acknowledged(path)? == 0 => {
             let id = StoreId::fresh().map_err(|error| io_error(path, &error))?;
             let ready = found(db, path, id, None)?;
+            end_making(path).map_err(|error| io_error(path, &error))?;
             write_id(id_file, id).map_err(|error| io_error(id_file, &error))?;
             Ok((ready, Opened::Created))
         }
@@ -80,6 +91,7 @@ pub(super) fn open(path: &Path, id_file: &Path, patience: Duration) -> Result<(R
         (Contents::Newer(format), _) => Err(newer(path, format)),
         (Contents::Sound(head, _), _) if head.id == StoreId::UNFINISHED.0 => Err(unfinished(path)),
         (Contents::Sound(head, _), named) => {
+            end_making(path).map_err(|error| io_error(path, &error))?;
             if let Named::Store(id) = named
                 && head.id != id.0
             {
@@ -165,8 +177,36 @@ fn acknowledged(path: &Path) -> Result<u64, OpenError> {
     })
 }
 
+/// Where nothing is: says so beside it until there is a store. Where that was said before, the making was cut short; what is
+/// there has never remembered anything, may not open, and goes.
+fn begin_making(path: &Path) -> Result<(), OpenError> {
+    let _lock = lock_patiently(path)?;
+    let all = || -> io::Result<()> {
+        let (making, there) = (path.join(MAKING), plain_files(path)?);
+        if there.is_empty() {
+            File::create_new(making)?.sync_all()?;
+            return sync_directory(path);
+        }
+        if there.contains(&making) {
+            for file in there.iter().filter(|file| **file != making) {
+                fs::remove_file(file)?;
+            }
+        }
+        Ok(())
+    };
+    all().map_err(|error| io_error(path, &error))
+}
+
+fn end_making(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path.join(MAKING)) {
+        Ok(()) => sync_directory(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes the first entry and makes everything durable, the directory's own name included.
-fn found(db: Db, path: &Path, id: StoreId, ended: Option<Timestamp>) -> Result<Ready, OpenError> {
+fn found(db: OpenDb, path: &Path, id: StoreId, ended: Option<Timestamp>) -> Result<Ready, OpenError> {
     let all = || -> io::Result<Head> {
         let file = File::open(database(path))?;
         let head = Staged::with_head(&db, Head::new(id.0, ended)).keep(&file).map_err(io::Error::other)?.head;
@@ -180,7 +220,7 @@ fn found(db: Db, path: &Path, id: StoreId, ended: Option<Timestamp>) -> Result<R
     ready(db, head, Known::default(), path)
 }
 
-fn ready(db: Db, head: Head, mut known: Known, path: &Path) -> Result<Ready, OpenError> {
+fn ready(db: OpenDb, head: Head, mut known: Known, path: &Path) -> Result<Ready, OpenError> {
     known.head(&head);
     let last = acknowledged(path)?;
     if head.sequence < last {
@@ -200,7 +240,7 @@ fn ready(db: Db, head: Head, mut known: Known, path: &Path) -> Result<Ready, Ope
 
 /// A database that was opened and read.
 struct Found {
-    db: Db,
+    db: OpenDb,
     contents: Contents,
     known: Known,
 }
@@ -213,8 +253,8 @@ fn start(path: &Path, patience: Duration) -> Result<Found, OpenError> {
     let work = {
         let (path, looked) = (path.to_path_buf(), Arc::clone(&looked));
         move || {
-            let opened = catch_unwind(AssertUnwindSafe(|| open_and_look(&path, &looked)));
-            let _ = answer.send(opened.unwrap_or_else(|_| Err(damaged(&path, "reading it panicked"))));
+            let opened = caught(|| open_and_look(&path, &looked));
+            let _ = answer.send(opened.unwrap_or_else(|| Err(damaged(&path, "reading it panicked"))));
         }
     };
     thread::Builder::new().name("store-open".into()).spawn(work).map_err(|error| io_error(path, &error))?;
@@ -236,7 +276,7 @@ fn start(path: &Path, patience: Duration) -> Result<Found, OpenError> {
 }
 
 fn open_and_look(path: &Path, looked: &AtomicU64) -> Result<Found, OpenError> {
-    let db = lock_and_open(path)?;
+    let db = OpenDb::new(lock_and_open(path, looked)?);
     for file in plain_files(path).map_err(|error| io_error(path, &error))? {
         // sled makes them by the umask. Not our file, not our mode: a volume may belong to somebody else.
         let _ = fs::set_permissions(&file, Permissions::from_mode(0o600));
@@ -248,9 +288,10 @@ fn open_and_look(path: &Path, looked: &AtomicU64) -> Result<Found, OpenError> {
     }
 }
 
-fn lock_and_open(path: &Path) -> Result<Db, OpenError> {
+fn lock_and_open(path: &Path, looked: &AtomicU64) -> Result<Db, OpenError> {
     // No flusher thread: nothing is written but by the batches, which flush themselves.
     let config = ::sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(None);
+    mend(path, looked)?;
     for _ in 0..LOCK_TRIES {
         match config.open() {
             Ok(db) => return Ok(db),
@@ -258,7 +299,57 @@ fn lock_and_open(path: &Path) -> Result<Db, OpenError> {
             Err(::sled::Error::Io(error)) if is_circumstance(error.kind()) => {
                 return Err(io_error(path, &error));
             }
+            // sled's own words end with a backtrace, or with nothing.
+            Err(::sled::Error::Corruption { .. }) => {
+                return Err(damaged(path, "a part of its log cannot be read"));
+            }
             Err(error) => return Err(damaged(path, &error.to_string())),
+        }
+    }
+    Err(held(path))
+}
+
+/// Where a batch was on its way when the database was last in use: puts a copy of it in its place, every byte of which is
+/// known to be on disk. What a disk refuses is told once, to the `fsync` of that time; from then on it reads as if
+/// it were there, and what comes after it in the log would be lost with it in a power cut. (Writing the same
+/// bytes again in place does not help: ext4 then leaves the extent marked as never written.)
+///
+/// Until the database is open a batch is on its way once more, because sled mends its end when it opens it.
+///
+/// A snapshot that was cut short goes, because sled would take it for the newest one and refuse to open.
+fn mend(path: &Path, looked: &AtomicU64) -> Result<(), OpenError> {
+    let Some(_lock) = lock_patiently(path)? else { return Ok(()) };
+    let all = || -> io::Result<()> {
+        for file in plain_files(path)? {
+            if file.extension().is_some_and(|extension| extension == "generating") {
+                fs::remove_file(file)?;
+            }
+        }
+        if Acknowledged::is_in_doubt(path)? {
+            let (mut old, mut new) = (File::open(database(path))?, NamedTempFile::new_in(path)?); // 0600
+            while io::copy(&mut (&mut old).take(AT_ONCE), &mut new)? > 0 {
+                new.as_file().sync_all()?;
+                looked.fetch_add(1, Ordering::Relaxed);
+            }
+            new.persist(database(path)).map_err(|error| error.error)?;
+            sync_directory(path)?;
+        } else if Acknowledged::is_whole(path)? {
+            Acknowledged::open(path)?.doubt()?;
+        }
+        Ok(())
+    };
+    match all() {
+        // That it holds no number is said where it is read.
+        Err(error) if error.kind() == ErrorKind::InvalidData => Ok(()),
+        outcome => outcome.map_err(|error| io_error(path, &error)),
+    }
+}
+
+fn lock_patiently(path: &Path) -> Result<Option<File>, OpenError> {
+    for _ in 0..LOCK_TRIES {
+        match lock(path) {
+            Err(OpenError::Held(_)) => thread::sleep(LOCK_PAUSE),
+            locked => return locked,
         }
     }
     Err(held(path))

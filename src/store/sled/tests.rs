@@ -7,8 +7,9 @@ use std::time::Instant;
 use ::sled::Db;
 use tempfile::TempDir;
 
-use super::format::{Entry, KEPT, SCHEMA};
+use super::format::{Entry, SCHEMA};
 use super::*;
+use crate::store::record::KEPT;
 
 /// A directory for a store and its id file.
 pub(super) struct Place(TempDir);
@@ -80,7 +81,12 @@ pub(super) fn jti(number: u16) -> Jti {
 }
 
 pub(super) async fn is_good(store: &Sled, number: u16, issued_at: i64) -> bool {
-    let token = TokenKey { jti: jti(number), client: client("billing"), issued_at: at(issued_at) };
+    let token = TokenKey {
+        jti: jti(number),
+        client: client("billing"),
+        issued_at: at(issued_at),
+        signed_by: String::new(),
+    };
     store.standing(&token).await.unwrap() == Standing::Good
 }
 
@@ -277,6 +283,32 @@ async fn sleds_other_files_may_be_damaged_too() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_was_cut_short_is_no_damage() {
+    let place = Place::new();
+    revoke(&place.store(), 1..2).await;
+    fs::write(place.data().join("snap.FFFFFFFFFFFFFFFF.generating"), "half").unwrap();
+    assert!(!is_good(&place.store(), 1, 1_000).await);
+}
+
+#[tokio::test]
+async fn where_a_batch_was_on_its_way_the_database_is_written_again() {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = Place::new();
+    revoke(&place.store(), 1..2).await;
+    let file = || fs::metadata(database(&place.data())).unwrap().ino();
+    let before = file();
+    drop(place.store());
+    assert_eq!(file(), before, "nothing was on its way");
+    identity::Acknowledged::open(&place.data()).unwrap().doubt().unwrap();
+    let store = place.store();
+    assert_ne!(file(), before);
+    revoke(&store, 2..3).await;
+    drop(store);
+    let store = place.store();
+    assert!(!is_good(&store, 1, 1_000).await && !is_good(&store, 2, 1_000).await);
 }
 
 #[tokio::test]

@@ -4,12 +4,12 @@
 //! After an I/O error sled refuses every write until the database is opened again: it remembers the first
 //! error for good. So the writer does that by itself, once a second at most and only when a file can be
 //! written beside the database (a full disk would not let it open); meanwhile `known` answers
-//! for everything that was acknowledged.
+//! for everything that was acknowledged. The same where the database is another file than the open one, because its volume
+//! was mounted again: it is taken up if it is this store with everything that was acknowledged.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -25,6 +25,7 @@ use super::failed;
 use super::identity::{Acknowledged, StoreId};
 use super::known::Known;
 use super::opening::{Ready, database, reopen};
+use super::panics::{OpenDb, caught};
 use crate::store::{Standing, StoreError, TokenKey};
 
 /// The most writes that share an fsync.
@@ -53,7 +54,7 @@ pub(super) struct Shared {
     pub id: StoreId,
     known: RwLock<Known>,
     /// Nothing while it is opened again.
-    db: RwLock<Option<Db>>,
+    db: RwLock<Option<OpenDb>>,
     /// Held while a batch is applied, and by who wants to read everything between two batches.
     quiet: Mutex<()>,
     /// How many batches were kept.
@@ -84,8 +85,8 @@ impl Shared {
         let Some(db) = db.as_ref() else {
             return Err(StoreError::Unavailable("it is being opened again after an error".into()));
         };
-        catch_unwind(AssertUnwindSafe(|| look(db)))
-            .unwrap_or_else(|_| Err(StoreError::Corrupt { what: "the database panicked".into() }))
+        let panicked = || Err(StoreError::Corrupt { what: "the database panicked".into() });
+        caught(|| look(db)).unwrap_or_else(panicked)
     }
 
     /// Reads while no batch is being applied.
@@ -99,9 +100,7 @@ impl Shared {
 
     /// Lets go of the database, and of its lock a moment later.
     pub(super) fn close(&self) {
-        let db = self.db.write().unwrap_or_else(PoisonError::into_inner).take();
-        // sled fsyncs when it is dropped and panics if that fails; all that was acknowledged is on disk.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
+        drop(self.db.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// Wakes a flush that sleeps for good: when the write of a buffer fails in the moment in which the
@@ -240,7 +239,7 @@ impl Writer {
 
     /// Makes the changes of a group, keeps them, and answers each.
     fn serve(&mut self, group: Vec<Job>) {
-        if let Err(error) = self.make_sound().and_then(|()| self.still_there()) {
+        if let Err(error) = self.make_sound().and_then(|()| self.look_after()) {
             for job in group {
                 job(Err(error.clone()))(Err(error.clone()));
             }
@@ -259,13 +258,15 @@ impl Writer {
             if staged.is_empty() {
                 return Ok(Ok(()));
             }
+            let beside = |error| StoreError::Unavailable(format!("the file `acknowledged`: {error}"));
+            self.acknowledged.doubt().map_err(beside)?;
             let kept = staged.keep(&self.file)?;
             self.shared.remember(&kept);
             self.shared.batches.fetch_add(1, Ordering::Relaxed);
             self.sequence = kept.head.sequence;
-            self.acknowledged
-                .write(kept.head.sequence)
-                .map_err(|error| StoreError::Unavailable(format!("the file `acknowledged`: {error}")))?;
+            self.acknowledged.write(kept.head.sequence).map_err(beside)?;
+            // Once more: what was removed meanwhile took the batch with it.
+            still_there(&self.shared.path, &self.file)?;
             Ok(kept.noted)
         });
         if let Err(why) = &kept {
@@ -276,17 +277,15 @@ impl Writer {
         }
     }
 
-    /// An open file that was removed takes writes without complaint, and they are gone with it.
-    fn still_there(&self) -> Result<(), StoreError> {
-        let same = |one: &Metadata, two: &Metadata| (one.dev(), one.ino()) == (two.dev(), two.ino());
-        let path = database(&self.shared.path);
-        match (fs::metadata(&path), self.file.metadata()) {
-            (Ok(named), Ok(open)) if same(&named, &open) => Ok(()),
-            (Err(error), _) | (_, Err(error)) => {
-                Err(StoreError::Unavailable(format!("{}: {error}", path.display())))
-            }
-            _ => Err(StoreError::Unavailable(format!("{} was replaced", path.display()))),
+    /// Makes sure that the database is where it was. Another file in its place has to be opened and read.
+    fn look_after(&mut self) -> Result<(), StoreError> {
+        let there = still_there(&self.shared.path, &self.file);
+        if let Err(why) = &there
+            && database(&self.shared.path).exists()
+        {
+            self.broken = Some(Broken { why: why.clone(), tried: None });
         }
+        there
     }
 
     /// After an error: opens the database again, if that can be done.
@@ -303,8 +302,10 @@ impl Writer {
 
     fn open_again(&mut self) -> Result<(), StoreError> {
         let shared = &self.shared;
-        has_room(&shared.path)
-            .map_err(|error| StoreError::Unavailable(format!("{}: {error}", shared.path.display())))?;
+        let failed = |error| StoreError::Unavailable(format!("{}: {error}", shared.path.display()));
+        // sled would make an empty one.
+        fs::metadata(database(&shared.path)).map_err(failed)?;
+        has_room(&shared.path).map_err(failed)?;
         shared.close();
         let ready = reopen(&shared.path, shared.id, self.sequence)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -314,6 +315,19 @@ impl Writer {
         *shared.known.write().unwrap_or_else(PoisonError::into_inner) = ready.known;
         *shared.db.write().unwrap_or_else(PoisonError::into_inner) = Some(ready.db);
         Ok(())
+    }
+}
+
+/// An open file that was removed takes writes without complaint, and they are gone with it.
+fn still_there(store: &Path, open: &File) -> Result<(), StoreError> {
+    let same = |one: &Metadata, two: &Metadata| (one.dev(), one.ino()) == (two.dev(), two.ino());
+    let path = database(store);
+    match (fs::metadata(&path), open.metadata()) {
+        (Ok(named), Ok(open)) if same(&named, &open) => Ok(()),
+        (Err(error), _) | (_, Err(error)) => {
+            Err(StoreError::Unavailable(format!("{}: {error}", path.display())))
+        }
+        _ => Err(StoreError::Unavailable(format!("{} was replaced", path.display()))),
     }
 }
 
@@ -342,7 +356,7 @@ mod tests {
 
     fn standing(shared: &Shared, jti: Jti) -> Standing {
         let client = ClientId::parse("billing").unwrap();
-        shared.standing(&TokenKey { jti, client, issued_at: MARK.at })
+        shared.standing(&TokenKey { jti, client, issued_at: MARK.at, signed_by: String::new() })
     }
 
     async fn revoke(queue: &Queue, shared: &Arc<Shared>, jti: Jti) -> Result<(), StoreError> {

@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::oauth::ClientId;
 use crate::pki::Thumbprint;
 use crate::store::evidence::{RefusalRecord, Sighting, plain_reference};
+pub(super) use crate::store::evidence::{encode_chain, parse_chain};
 use crate::store::sled::format::{from_sortable, sortable};
 
 /// The name of the tree.
@@ -85,28 +86,6 @@ pub(super) fn parse_sighting_key(key: &[u8]) -> Option<(ClientId, Thumbprint)> {
     let (client, thumbprint) = key.strip_prefix(&[SIGHTING])?.split_last_chunk::<32>()?;
     let client = std::str::from_utf8(client.strip_suffix(&[0])?).ok()?;
     Some((ClientId::parse(client).ok()?, Thumbprint::from_bytes(*thumbprint)))
-}
-
-pub(super) fn encode_chain(chain: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
-    for certificate in chain {
-        bytes.extend(u32::try_from(certificate.len()).unwrap_or(u32::MAX).to_be_bytes());
-        bytes.extend(certificate);
-    }
-    bytes
-}
-
-pub(super) fn parse_chain(bytes: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let mut rest = bytes.strip_prefix(&[VERSION])?;
-    let mut chain = Vec::new();
-    while !rest.is_empty() {
-        let (length, after) = rest.split_first_chunk()?;
-        let (certificate, after) =
-            after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        chain.push(certificate.to_vec());
-        rest = after;
-    }
-    Some(chain)
 }
 
 /// What the pieces of a refusal begin with, with the plain characters of its reference; sorts by time.

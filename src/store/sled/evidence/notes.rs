@@ -2,7 +2,6 @@
 //! fsync, and apart from them, because they must be kept whatever becomes of the evidence.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::sled::{Batch, Db};
 
@@ -17,6 +16,7 @@ use crate::pki::Thumbprint;
 use crate::store::StoreError;
 use crate::store::evidence::{RefusalRecord, Sighting, plain_reference};
 use crate::store::sled::failed;
+use crate::store::sled::panics::caught;
 
 /// Changes of the evidence that are not kept yet, over a database.
 pub(in crate::store::sled) struct Notes<'a> {
@@ -50,7 +50,7 @@ impl<'a> Notes<'a> {
             }
             self.db.open_tree(TREE)?.apply_batch(batch)
         };
-        catch_unwind(AssertUnwindSafe(write)).map_err(|_| panicked())?.map_err(failed)
+        caught(write).ok_or_else(panicked)?.map_err(failed)
     }
 
     /// A certificate serves a client, perhaps for the first time.
