@@ -5,11 +5,14 @@
 //! left out, and is no reason to stop. What requests keep of it in memory is `witness`; who may see it is left to
 //! `admin` and `cli`.
 
+mod chain;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::chain::{encode_chain, parse_chain};
 use super::StoreError;
 use crate::clock::Timestamp;
 use crate::oauth::ClientId;

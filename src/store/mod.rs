@@ -7,12 +7,19 @@
 //! contract of its own in `evidence`, and `witness` keeps it in memory for requests.
 
 pub mod evidence;
+mod identity;
+mod opening;
+pub mod postgres;
+mod record;
 pub mod sled;
+mod transfer;
 pub mod witness;
 
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+
+pub use self::opening::{CheckReport, OpenError, Opened, Store};
 
 use crate::clock::Timestamp;
 use crate::oauth::{ClientId, Jti};
@@ -55,6 +62,10 @@ pub trait TokenStore: Send + Sync {
     /// `until`; a store may keep them longer.
     async fn forget_expired(&self, now: Timestamp) -> Result<u64, StoreError>;
 
+    /// Up to which second [`TokenStore::revoke_issued_before`] has to reach so that it covers every token issued so far,
+    /// whoever issued it: `now` where there is one clock, later where several nodes have one each.
+    async fn moment(&self, now: Timestamp) -> Result<Timestamp, StoreError>;
+
     /// Whether a write could be made now.
     async fn ping(&self) -> Result<(), StoreError>;
 }
@@ -68,6 +79,8 @@ pub struct TokenKey {
     pub client: ClientId,
     /// When it was issued, `iat`.
     pub issued_at: Timestamp,
+    /// The key that signed it, `kid`: a store that has the keys too knows which of them were removed.
+    pub signed_by: String,
 }
 
 /// What the store knows of a token.
