@@ -1,7 +1,10 @@
 //! Time as the protocols speak of it: whole seconds since 1970 (`NumericDate`, RFC 7519 §2).
 //!
 //! The clock is read once per request and once per background tick; everything below takes `now` as
-//! an argument. The only reader of the machine's clock is [`SystemClock`]; a lint forbids the rest.
+//! an argument. The only reader of the machine's clock is [`SystemClock`]; a lint forbids the rest. Where several
+//! nodes share a database, its clock counts and not the machine's: [`NodeClock`].
+
+mod node;
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,6 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+pub use node::{MOST_SKEW, NodeClock, Skew};
 
 /// Whole seconds since 1970-01-01T00:00:00Z, what RFC 7519 §2 calls a `NumericDate`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -82,6 +87,17 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync {
     /// The present second.
     fn now(&self) -> Timestamp;
+
+    /// Milliseconds since 1970, as far as the clock knows them: what two clocks are compared by.
+    fn now_millis(&self) -> i64 {
+        self.now().as_unix().saturating_mul(1000)
+    }
+
+    /// How far the machine's clock is from the one that counts, if that is more than [`MOST_SKEW`]: nothing may be issued
+    /// then. A clock that is compared with no other is never off.
+    fn off(&self) -> Option<Skew> {
+        None
+    }
 }
 
 /// The machine's clock.
@@ -89,10 +105,14 @@ pub trait Clock: Send + Sync {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
     fn now(&self) -> Timestamp {
+        Timestamp(self.now_millis() / 1000)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+    fn now_millis(&self) -> i64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }
 
