@@ -5,7 +5,7 @@
 //! another node leaves half a key or two keys of one name. `revoked` lists the `kid`s that are never loaded
 //! again, one a line. PEM is read and written in `directory/pem.rs`. What is to be done and when is `rotation.rs`'s; when to read again the caller's.
 
-mod pem;
+pub(super) mod pem;
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{Begin, KeyId, SigningAlgorithm, SigningKey, SigningKeys, Step};
+use super::{Begin, KeyId, Plan, SigningAlgorithm, SigningKey, SigningKeys, Step};
 use crate::clock::Timestamp;
 
 /// `kid`s that are never loaded again, one a line.
@@ -39,18 +39,22 @@ pub struct Directory {
     path: PathBuf,
 }
 
-/// One reading of the directory.
+/// One reading of the keys.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
     /// The keys that could be loaded.
     pub keys: SigningKeys,
+    /// Which state of the shared keys this is; of a directory always 0.
+    pub generation: i64,
+    /// What is known of every shared key, also of one that does not open; `None` where nothing can be planned.
+    pub plan: Option<Plan>,
     /// What is wrong. At start any of these is a reason to stop.
     pub errors: Vec<KeyFileError>,
     /// What is odd, and was read all the same.
     pub warnings: Vec<KeyFileError>,
 }
 
-/// A file of the directory, or the directory, and what is wrong with it.
+/// A file of the directory, or the directory, or a key in the database, and what is wrong with it.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{file}: {what}")]
 pub struct KeyFileError {

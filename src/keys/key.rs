@@ -152,6 +152,11 @@ impl KeyId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A `kid` as it was written down beside its key; whether it is that key's is found out when the key is read.
+    pub(super) fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
 }
 
 impl fmt::Display for KeyId {

@@ -2,12 +2,17 @@
 //!
 //! A key is published before it signs and verifies until its last token has expired, so a resource
 //! server that caches the set (RFC 7517 §5) never meets a token it cannot check. One key is in
-//! `key.rs`, the plan by which keys come and go in `rotation.rs`, the files in `directory.rs`.
+//! `key.rs`. Keys of one node are files (`directory.rs`) and come and go by the plan in `rotation.rs`; keys that several
+//! nodes share lie sealed in their database (`shared.rs`, `seal.rs`) and go by `standby.rs`. `place.rs` is either.
 //! Tokens are put together and judged in `token`; nothing here knows what is signed.
 
 pub mod directory;
 pub mod key;
+pub mod place;
 pub mod rotation;
+pub mod seal;
+pub mod shared;
+pub mod standby;
 
 use std::sync::Arc;
 
@@ -15,7 +20,11 @@ use serde_json::{Value, json};
 
 pub use directory::{Change, Directory, KeyFileError, Reading};
 pub use key::{KeyId, SignError, SigningAlgorithm, SigningKey};
+pub use place::{Changed, KeysError, Place};
 pub use rotation::{Begin, PUBLISH_BEFORE, Schedule, Step, VERIFY_AFTER, next_step};
+pub use seal::{NotASealingKey, SealingKey};
+pub use shared::Shared;
+pub use standby::Plan;
 
 use crate::clock::Timestamp;
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::keys::SigningAlgorithm;
 
 /// What is wrong, and what to do about it.
-pub(super) type Fault = (&'static str, &'static str);
+pub(in crate::keys) type Fault = (&'static str, &'static str);
 
 const NO_KEY: Fault =
     ("there is no private key in PEM here", "write it as PKCS#8 in PEM: openssl pkey -in FILE -out NEW");
@@ -38,7 +38,7 @@ pub(super) fn write(pkcs8: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// A private key from elsewhere, as PKCS#8, and what it signs with: for RSA `configured` if that is an RSA
 /// algorithm, else PS256. Certificates and curve parameters beside the key do not matter.
-pub(super) fn read_foreign(
+pub(in crate::keys) fn read_foreign(
     pem: &[u8],
     configured: Option<SigningAlgorithm>,
 ) -> Result<(SigningAlgorithm, Zeroizing<Vec<u8>>), Fault> {
