@@ -177,8 +177,16 @@ impl<'a> Examination<'a> {
             || leaf.purposes().map_or_else(|| "none".to_owned(), |usages| cut(&usages.join(" "))),
         )?;
         let Credential::TlsClientAuth { .. } = credential else {
-            // `openssl req -x509` makes CA certificates; pinned, they are as good as any other.
-            return Ok(());
+            // `openssl req -x509` makes CA certificates; pinned, they are as good as any other. No path is built that
+            // would be about the key, and behind a proxy no handshake of ours either.
+            let fault = leaf.key_fault();
+            return self.check(
+                "key",
+                fault.is_none(),
+                Reason::WeakKey,
+                || "EC, Ed25519, or RSA of 2048 to 8192 bits",
+                || fault.as_deref().unwrap_or("one of these").to_owned(),
+            );
         };
         self.check(
             "basic constraints",

@@ -25,10 +25,13 @@ use sha2::{Digest as _, Sha256};
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::error::X509Error;
 use x509_parser::nom::{self, Parser as _};
+use x509_parser::prelude::FromDer as _;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use self::extensions::Extensions;
 use super::der::{self, DerError, Reader};
 use super::name::DistinguishedName;
+use super::trust::key_fault;
 use crate::clock::Timestamp;
 
 /// A certificate, parsed once and owned; share it by `Arc`.
@@ -104,6 +107,12 @@ impl Certificate {
         self.thumbprint
     }
 
+    /// SHA-1 over [`Certificate::der`], as JWKs may name a certificate in `x5t` (RFC 7517 §4.8). Nothing is decided by it
+    /// alone.
+    pub fn sha1_thumbprint(&self) -> [u8; 20] {
+        openssl::sha::sha1(&self.der)
+    }
+
     /// The subject; it may be empty.
     pub fn subject(&self) -> &DistinguishedName {
         &self.subject
@@ -169,6 +178,14 @@ impl Certificate {
     /// The DER of the `SubjectPublicKeyInfo`.
     pub fn public_key(&self) -> &[u8] {
         &self.public_key
+    }
+
+    /// Why its key proves too little, if it does: one that no path would be trusted with.
+    pub fn key_fault(&self) -> Option<String> {
+        match SubjectPublicKeyInfo::from_der(&self.public_key) {
+            Ok((_, key)) => key_fault(&key),
+            Err(_) => Some("its key cannot be read".to_owned()),
+        }
     }
 
     /// SHA-256 over [`Certificate::public_key`]: a CA is its key, whatever it calls itself.

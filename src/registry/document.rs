@@ -47,6 +47,10 @@ const CERTIFICATE_SOURCES: [&str; 4] = ["certificates", "jwks", "x5t#S256", "jwk
 /// The most octets of a `jwks_uri`.
 const MAX_URI: usize = 2048;
 
+/// The most characters of a `scope`: with every other claim at its longest, a token has less than 16 KiB, and longer ones
+/// are never active.
+const MAX_SCOPE: usize = 4096;
+
 /// The longest life of an access token.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -309,7 +313,13 @@ fn grants(node: &Node, problems: &mut Problems) -> BTreeSet<GrantType> {
 }
 
 fn scope(node: &Node, problems: &mut Problems) -> Option<Scope> {
-    match Scope::parse(node.text(problems)?) {
+    let text = node.text(problems)?;
+    if text.len() > MAX_SCOPE {
+        let what = format!("a scope has at most {MAX_SCOPE} characters");
+        problems.error(&node.at, what, "register fewer words or shorter ones, or several clients");
+        return None;
+    }
+    match Scope::parse(text) {
         Ok(scope) => Some(scope),
         Err(error) => {
             let instead =

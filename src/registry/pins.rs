@@ -1,8 +1,9 @@
 //! The certificates of a self-signed client (RFC 8705 §2.2): in files, in a JWK Set, or by thumbprint alone.
 //! Sets that are published elsewhere are fetched by `remote`, which asks here what a JWK is worth.
 //!
-//! Certificates are registered, not keys: of a JWK the certificate in `x5c` counts (RFC 8705 §2.2.2), and its
-//! key must be that of the JWK (RFC 7517 §4.7). A certificate that could never be presented is refused here.
+//! Certificates are registered, not keys: of a JWK the certificate in `x5c` counts (RFC 8705 §2.2.2); its key must be that
+//! of the JWK (RFC 7517 §4.7), and its thumbprints those that the JWK tells. A certificate that could never be presented
+//! is refused here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use super::client::Pin;
 use super::directory::ReadError;
@@ -121,6 +122,11 @@ impl Pins {
             );
             return;
         }
+        if let Some(fault) = certificate.key_fault() {
+            let instead = "make one with an EC P-256, an Ed25519 or an RSA key of 2048 bits";
+            problems.error(at, format!("the certificate cannot be used: {fault}"), instead);
+            return;
+        }
         let thumbprint = certificate.thumbprint();
         let pin = Pin { certificate: Some(Arc::new(certificate)), source: source.to_owned() };
         self.pin(thumbprint, pin, file, at, problems);
@@ -206,7 +212,26 @@ fn certificate_of_jwk(node: &Node, problems: &mut Problems) -> Option<(Certifica
         problems.error(&node.at, what, "make both from one certificate, or name a file in `certificates`");
         return None;
     }
+    check_thumbprints(&mut key, &certificate, problems)?;
     Some((certificate, first.at.clone()))
+}
+
+/// `x5t` and `x5t#S256` may say once more which certificate is meant, and then it has to be that one (RFC 7517 §4.8, §4.9).
+fn check_thumbprints(key: &mut Fields, certificate: &Certificate, problems: &mut Problems) -> Option<()> {
+    let thumbprints = [
+        ("x5t", URL_SAFE_NO_PAD.encode(certificate.sha1_thumbprint())),
+        ("x5t#S256", certificate.thumbprint().to_string()),
+    ];
+    for (member, thumbprint) in thumbprints {
+        if let Some(node) = key.take(member)
+            && node.text(problems)? != thumbprint
+        {
+            let what = format!("`{member}` is not the thumbprint of the certificate in `x5c` (RFC 7517 §4)");
+            problems.error(&node.at, what, format!("write {thumbprint}, or remove it"));
+            return None;
+        }
+    }
+    Some(())
 }
 
 fn instead_of(error: &FileError, content: &[u8], path: &Path) -> String {

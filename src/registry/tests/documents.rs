@@ -308,6 +308,29 @@ fn a_jwk_that_says_one_key_and_certifies_another_is_refused() {
 }
 
 #[test]
+fn a_jwk_that_tells_the_thumbprint_of_another_certificate_is_refused() {
+    let fixture = Fixture::new();
+    let (one, two) = (self_signed(&template()), self_signed(&template()));
+    let right = jwk(&one, KeyKind::P256);
+    let thumbprints = |identity: &Identity| {
+        let certificate = Certificate::parse(identity.certificate_der()).unwrap();
+        let old = URL_SAFE_NO_PAD.encode(certificate.sha1_thumbprint());
+        [("x5t", old), ("x5t#S256", certificate.thumbprint().to_string())]
+    };
+    let with = |(member, thumbprint): (&str, String)| {
+        let told = format!("\"{member}\":\"{thumbprint}\",\"use\"");
+        fixture.problems_of(&with_jwks(&right.replace("\"use\"", &told)))
+    };
+    for right in thumbprints(&one) {
+        assert_eq!(with(right), [""; 0]);
+    }
+    for wrong in thumbprints(&two) {
+        let problems = with(wrong);
+        assert!(problems[0].contains("is not the thumbprint of the certificate in `x5c`"), "{problems:?}");
+    }
+}
+
+#[test]
 fn keys_without_certificate_or_for_encryption_do_not_count() {
     let fixture = Fixture::new();
     let (one, two) = (self_signed(&template()), self_signed(&template()));

@@ -2,6 +2,13 @@
 
 use std::process::Command;
 
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
+use openssl::x509::X509;
+
 use super::*;
 use crate::oauth::AuthMethod;
 
@@ -65,6 +72,26 @@ fn a_certificate_that_may_not_authenticate_clients_is_refused_and_dates_are_warn
     assert_eq!(problems.len(), 2, "{problems:?}");
     assert!(problems[0].starts_with("3:16: warning: the certificate expired at"));
     assert!(problems[1].starts_with("3:25: warning: the certificate is not valid before"));
+}
+
+#[test]
+fn a_certificate_whose_key_proves_too_little_is_refused() {
+    let fixture = Fixture::new();
+    for (bits, refused) in [(1024, true), (2048, false)] {
+        let key = PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap();
+        let mut certificate = X509::builder().unwrap();
+        certificate.set_version(2).unwrap();
+        certificate.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
+        certificate.set_not_before(&Asn1Time::from_unix(NOW.minus(days(1)).as_unix()).unwrap()).unwrap();
+        certificate.set_not_after(&Asn1Time::from_unix(NOW.plus(days(9)).as_unix()).unwrap()).unwrap();
+        certificate.set_pubkey(&key).unwrap();
+        certificate.sign(&key, MessageDigest::sha256()).unwrap();
+        fixture.write("edge.pem", certificate.build().to_pem().unwrap());
+        let problems = fixture.problems_of(&pinned("edge", "[edge.pem]"));
+        assert_eq!(problems.len(), usize::from(refused), "{problems:?}");
+        let told = "error: the certificate cannot be used: its RSA key has 1024 bits";
+        assert!(problems.iter().all(|problem| problem.contains(told)), "{problems:?}");
+    }
 }
 
 #[test]
