@@ -4,8 +4,12 @@
 //! connection with half a request for ever. [`Timed`] lies between TLS and HTTP: while no request is being answered,
 //! the first byte of the next one starts the head's clock, and silence the idle clock. A peer that takes nothing of its
 //! answers is silent too. A body has its own limit where it is read (`extract.rs`).
+//!
+//! At the end of the server (`ending.rs`) a connection on which nothing has come ends as if the peer had hung up. The HTTP
+//! library's own way would drop a request that has arrived and is not read yet, and every connection that has just been
+//! made.
 
-use std::future::Future as _;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::Kind;
+use super::ending::Farewell;
 use crate::authn::Presented;
 
 /// How long a peer may take.
@@ -104,12 +109,15 @@ pub struct Timed<S> {
     alarm: Pin<Box<Sleep>>,
     /// Runs while the peer takes nothing of what there is to write.
     stalled: Option<Pin<Box<Sleep>>>,
+    farewell: Farewell,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Waiting {
     /// A request is being answered; its handler has the clock.
     No,
+    /// For the first byte of the first request: a connection is made to be used.
+    ForFirst,
     /// For the first byte of a request.
     ForRequest,
     /// For the rest of a head.
@@ -118,17 +126,17 @@ enum Waiting {
 
 impl<S> Timed<S> {
     /// Watches over `stream` from now on.
-    pub fn new(stream: S, patience: Patience) -> Self {
+    pub fn new(stream: S, patience: Patience, farewell: Farewell) -> Self {
         let alarm = Box::pin(sleep_until(Instant::now() + patience.head));
-        // A connection is made to be used: the first head has its limit from the start.
         Self {
             stream,
             in_flight: InFlight::default(),
             patience,
-            waiting: Waiting::ForHead,
+            waiting: Waiting::ForFirst,
             begun: 0,
             alarm,
             stalled: None,
+            farewell,
         }
     }
 
@@ -165,12 +173,26 @@ impl<S> Timed<S> {
                 return;
             }
             Waiting::ForRequest => self.patience.idle,
-            Waiting::ForHead => self.patience.head,
+            Waiting::ForFirst | Waiting::ForHead => self.patience.head,
         };
         if self.waiting != next {
             self.waiting = next;
             self.alarm.as_mut().reset(Instant::now() + patience);
         }
+    }
+
+    /// Whether it is time to hang up on a peer that has sent nothing.
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        if !self.farewell.poll_closed(context) {
+            return false;
+        }
+        if self.waiting == Waiting::ForFirst {
+            // What it was made for is on its way.
+            let last_call = self.alarm.deadline().min(Instant::now() + LAST_CALL);
+            self.alarm.as_mut().reset(last_call);
+            self.waiting = Waiting::ForHead;
+        }
+        self.waiting == Waiting::ForRequest
     }
 }
 
@@ -191,10 +213,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
             this.wait(Waiting::ForRequest);
         }
         if let Poll::Ready(outcome) = Pin::new(&mut this.stream).poll_read(context, buffer) {
-            if buffer.filled().len() > before && this.waiting == Waiting::ForRequest {
-                this.wait(Waiting::ForHead);
+            match this.waiting {
+                Waiting::ForRequest if buffer.filled().len() > before => this.wait(Waiting::ForHead),
+                // The clock of the first head has run since the connection was made.
+                Waiting::ForFirst => this.waiting = Waiting::ForHead,
+                _ => {}
             }
             return Poll::Ready(outcome);
+        }
+        if this.is_over(context) {
+            return Poll::Ready(Ok(()));
         }
         if this.waiting == Waiting::No {
             return Poll::Pending;
@@ -237,8 +265,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     }
 }
 
+/// How long a connection that was made as the listeners closed may take to send its request's first byte.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
@@ -249,15 +282,50 @@ mod tests {
     async fn an_answer_that_nobody_takes_ends_the_connection_after_the_idle_time() {
         let (near, _far) = duplex(16);
         let began = Instant::now();
-        let outcome = Timed::new(near, PATIENCE).write_all(&[0; 64]).await;
+        let outcome = Timed::new(near, PATIENCE, farewell(pending())).write_all(&[0; 64]).await;
         assert_eq!(outcome.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert!(began.elapsed() >= PATIENCE.idle, "{:?}", began.elapsed());
+    }
+
+    fn farewell(closing: impl Future<Output = ()> + 'static) -> Farewell {
+        Farewell::new(closing, None)
+    }
+
+    #[tokio::test]
+    async fn what_has_come_when_the_server_ends_is_read_before_the_connection_ends() {
+        let (near, mut far) = duplex(64);
+        let mut near = Timed::new(near, PATIENCE, farewell(ready(())));
+        drop(near.in_flight().begin());
+        far.write_all(b"GET").await.unwrap();
+        let mut read = [0; 16];
+        assert_eq!(near.read(&mut read).await.unwrap(), 3, "the request that has come");
+        drop(near.in_flight().begin());
+        assert_eq!(near.read(&mut read).await.unwrap(), 0, "and no other");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_just_made_is_heard_when_the_server_ends() {
+        let (near, mut far) = duplex(64);
+        let mut near = Timed::new(near, PATIENCE, farewell(ready(())));
+        let mut read = [0; 16];
+        let late = async {
+            tokio::time::sleep(LAST_CALL / 4).await;
+            far.write_all(b"GET").await
+        };
+        let (heard, sent) = tokio::join!(near.read(&mut read), late);
+        assert_eq!((heard.unwrap(), sent.is_ok()), (3, true));
+
+        let (near, _far) = duplex(64);
+        let (mut silent, began) = (Timed::new(near, PATIENCE, farewell(ready(()))), Instant::now());
+        let outcome = silent.read(&mut read).await.map_err(|error| error.kind());
+        assert_eq!(outcome, Err(io::ErrorKind::TimedOut));
+        assert!(began.elapsed() < PATIENCE.head / 2, "{:?}", began.elapsed());
     }
 
     #[tokio::test]
     async fn an_answer_that_is_taken_slowly_arrives() {
         let (near, mut far) = duplex(16);
-        let mut near = Timed::new(near, PATIENCE);
+        let mut near = Timed::new(near, PATIENCE, farewell(pending()));
         let reader = async {
             let mut part = [0; 16];
             for _ in 0..6 {

@@ -297,16 +297,21 @@ impl From<GrantError> for Failure {
 
 impl From<MintError> for Failure {
     fn from(error: MintError) -> Self {
-        if let MintError::CertificateEnds = error {
-            return Self::invalid_client(Refusal::certificate_ends(), None);
+        match error {
+            MintError::CertificateEnds => Self::invalid_client(Refusal::certificate_ends(), None),
+            // Keys in a database come when it does.
+            MintError::Unsigned(Unsigned::NoKey(_)) => Self::unavailable(error),
+            error => Self::server_error("The server could not make a token", error),
         }
-        Self::server_error("The server could not make a token", error)
     }
 }
 
 impl From<Unsigned> for Failure {
     fn from(error: Unsigned) -> Self {
-        Self::server_error("The server could not sign its answer", error)
+        match error {
+            Unsigned::NoKey(_) => Self::unavailable(error),
+            Unsigned::Sign(_) => Self::server_error("The server could not sign its answer", error),
+        }
     }
 }
 

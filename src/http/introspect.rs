@@ -33,8 +33,7 @@ pub async fn introspect(
     let shown = Shown::take(&mut form)?;
 
     let world = services.authenticator.load();
-    let Services { verifier, witness, .. } = &**services;
-    let token = match verifier.verify(token.expose_secret(), &world, witness, now).await {
+    let token = match services.verify(token.expose_secret(), &world, now).await {
         Ok(token) => token,
         Err(TokenError::Store(error)) => return Err(error.into()),
         Err(error) => return answer.inactive(&error),

@@ -3,6 +3,7 @@
 //! One pipeline per listener: `TCP_NODELAY` (without it every new connection waits 40 ms for a delayed ACK) → TLS →
 //! [`Timed`] → HTTP/1.1. What the handshake showed is parsed once per connection and judged once per request.
 
+use std::future::{Ready, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -24,10 +25,11 @@ use actix_web::rt::net::{TcpStream, UnixStream};
 use actix_web::web::{Data, ServiceConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Services;
 use super::connection::{Bounds, Peer, Timed};
+use super::ending::{Ending, Farewell};
 use super::observe::observe;
 use super::tls::{TlsSettings, certificates_of};
+use super::{Kind, Services};
 use crate::authn::{Presented, PresentedCertificate, Via};
 use crate::pki::Chain;
 
@@ -54,19 +56,17 @@ pub fn listen_tls(
     server.listen(bounds.kind.as_str(), socket, move || {
         let acceptor = tls.acceptor(bounds.head_timeout);
         let seen = services.clone();
-        let http = http(
-            services.clone(),
-            bounds,
-            shutdown.clone(),
-            routes.clone(),
-            move |io: &TlsStream<TcpStream>| presented(&certificates_of(io), seen.policy.load().chain),
-        );
-        fn_service(without_delay)
+        let reception = Reception::new(&services, bounds, &shutdown);
+        let porch = reception.clone();
+        let http = http(services.clone(), bounds, routes.clone(), move |io: &TlsStream<TcpStream>| {
+            presented(&certificates_of(io), seen.policy.load().chain)
+        });
+        fn_service(move |io| porch.without_delay(io))
             .map_err(TlsError::Service)
             .and_then(acceptor.map_err(TlsError::into_service_error))
             .map(move |io: TlsStream<TcpStream>| {
                 let address = io.get_ref().0.peer_addr().ok();
-                (Timed::new(io, bounds.patience()), address)
+                (Timed::new(io, bounds.patience(), reception.receive()), address)
             })
             .and_then(http.map_err(TlsError::Service))
     })
@@ -82,14 +82,14 @@ pub fn listen_tcp(
 ) -> io::Result<ServerBuilder> {
     let (services, shutdown) = (services.clone(), server.graceful_shutdown_signal());
     server.listen(bounds.kind.as_str(), socket, move || {
-        fn_service(without_delay)
+        let reception = Reception::new(&services, bounds, &shutdown);
+        let porch = reception.clone();
+        fn_service(move |io| porch.without_delay(io))
             .map(move |io: TcpStream| {
                 let address = io.peer_addr().ok();
-                (Timed::new(io, bounds.patience()), address)
+                (Timed::new(io, bounds.patience(), reception.receive()), address)
             })
-            .and_then(http(services.clone(), bounds, shutdown.clone(), routes.clone(), |_: &TcpStream| {
-                Presented::Nothing
-            }))
+            .and_then(http(services.clone(), bounds, routes.clone(), |_: &TcpStream| Presented::Nothing))
     })
 }
 
@@ -103,11 +103,10 @@ pub fn listen_unix(
 ) -> io::Result<ServerBuilder> {
     let (services, shutdown) = (services.clone(), server.graceful_shutdown_signal());
     server.listen_uds(bounds.kind.as_str(), socket, move || {
+        let reception = Reception::new(&services, bounds, &shutdown);
         fn_service(|io: UnixStream| async move { Ok::<_, DispatchError>(io) })
-            .map(move |io: UnixStream| (Timed::new(io, bounds.patience()), None))
-            .and_then(http(services.clone(), bounds, shutdown.clone(), routes.clone(), |_: &UnixStream| {
-                Presented::Nothing
-            }))
+            .map(move |io: UnixStream| (Timed::new(io, bounds.patience(), reception.receive()), None))
+            .and_then(http(services.clone(), bounds, routes.clone(), |_: &UnixStream| Presented::Nothing))
     })
 }
 
@@ -115,7 +114,6 @@ pub fn listen_unix(
 fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
     services: Data<Services>,
     bounds: Bounds,
-    shutdown: GracefulShutdownSignal,
     routes: impl Routes,
     presented: impl Fn(&S) -> Presented + 'static,
 ) -> impl ServiceFactory<
@@ -133,10 +131,6 @@ fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
         .into_factory()
         .map_err(|error| error.error_response());
     HttpService::build()
-        .graceful_shutdown_signal(move || {
-            let shutdown = shutdown.clone();
-            async move { shutdown.notified().await }
-        })
         .keep_alive(KeepAlive::Timeout(bounds.idle))
         .client_request_timeout(bounds.head_timeout)
         .client_disconnect_timeout(DISCONNECT)
@@ -149,10 +143,33 @@ fn http<S: AsyncRead + AsyncWrite + Unpin + 'static>(
 /// How long a peer may take to hang up once we have.
 const DISCONNECT: Duration = Duration::from_secs(1);
 
-async fn without_delay(io: TcpStream) -> Result<TcpStream, DispatchError> {
-    // A socket that takes no option will not carry a handshake either; that is where it shows.
-    let _ = io.set_nodelay(true);
-    Ok(io)
+/// Where connections are counted, so that an end can wait for those who are there.
+#[derive(Clone)]
+struct Reception {
+    /// On the listeners of operators nobody is waited for: those who look at `/readyz` come again and again.
+    guests: Option<Arc<Ending>>,
+    shutdown: GracefulShutdownSignal,
+}
+
+impl Reception {
+    fn new(services: &Services, bounds: Bounds, shutdown: &GracefulShutdownSignal) -> Self {
+        let guests = (bounds.kind != Kind::Admin).then(|| Arc::clone(&services.ending));
+        Self { guests, shutdown: shutdown.clone() }
+    }
+
+    fn without_delay(&self, io: TcpStream) -> Ready<Result<TcpStream, DispatchError>> {
+        if let Some(guests) = &self.guests {
+            guests.knock();
+        }
+        // A socket that takes no option will not carry a handshake either; that is where it shows.
+        let _ = io.set_nodelay(true);
+        ready(Ok(io))
+    }
+
+    fn receive(&self) -> Farewell {
+        let shutdown = self.shutdown.clone();
+        Farewell::new(async move { shutdown.notified().await }, self.guests.as_ref().map(Ending::enter))
+    }
 }
 
 /// Parses what the handshake showed.

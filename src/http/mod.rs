@@ -5,6 +5,7 @@
 
 pub mod connection;
 pub mod discovery;
+pub mod ending;
 pub mod extract;
 pub mod failure;
 pub mod forwarded;
@@ -20,22 +21,25 @@ pub mod token;
 pub mod verify;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpResponse, Resource, Route, guard};
+use tokio::time::timeout;
 
 use crate::authn::ClientAuthenticator;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::keys::SigningKeys;
 use crate::oauth::{Audience, BaseUrl, Issuer};
 use crate::reload::Live;
-use crate::store::TokenStore;
 use crate::store::witness::Witness;
+use crate::store::{StoreError, TokenStore};
 use crate::telemetry::Metrics;
-use crate::token::{TokenIssuer, TokenVerifier};
+use crate::token::{TokenError, TokenIssuer, TokenVerifier, VerifiedToken};
 use discovery::Metadata;
+use ending::Ending;
 use extract::Endpoint;
 use failure::Failure;
 use probes::Health;
@@ -71,6 +75,28 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     /// What is wrong at the moment.
     pub health: Health,
+    /// Whether it is over.
+    pub ending: Arc<Ending>,
+    /// The store has yet to hear that a client came back: it may call a token good that ended with its client.
+    pub roll_is_open: AtomicBool,
+}
+
+impl Services {
+    /// [`TokenVerifier::verify`], with an answer in time: a store that hangs cannot say that a token was not revoked.
+    pub(crate) async fn verify(
+        &self,
+        jwt: &str,
+        world: &ClientAuthenticator,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenError> {
+        if self.roll_is_open.load(Ordering::Acquire) {
+            let what = "it has not heard yet which clients are back";
+            return Err(StoreError::Unavailable(what.to_owned()).into());
+        }
+        let verified = self.verifier.verify(jwt, world, &self.witness, now);
+        let late = || StoreError::Unavailable("it did not answer in time".to_owned());
+        timeout(STORE_PATIENCE, verified).await.unwrap_or_else(|_| Err(late().into()))
+    }
 }
 
 /// Settings that take effect without a restart.
@@ -135,16 +161,12 @@ pub fn oauth_routes(
             }
         }
         for path in below {
-            let post = |name: &str, endpoint: Endpoint| {
-                web::resource(format!("{path}/{name}"))
-                    .app_data(endpoint)
-                    .default_service(web::to(|| std::future::ready(wrong_method("POST"))))
+            let post = |name: &str, endpoint: Endpoint, route: Route| {
+                only("POST", &format!("{path}/{name}"), route).app_data(endpoint)
             };
-            config.service(post("token", Endpoint::Token).route(web::post().to(token::token)));
-            config.service(
-                post("introspect", Endpoint::Introspect).route(web::post().to(introspect::introspect)),
-            );
-            config.service(post("revoke", Endpoint::Revoke).route(web::post().to(revoke::revoke)));
+            config.service(post("token", Endpoint::Token, web::post().to(token::token)));
+            config.service(post("introspect", Endpoint::Introspect, web::post().to(introspect::introspect)));
+            config.service(post("revoke", Endpoint::Revoke, web::post().to(revoke::revoke)));
             config.service(document(&format!("{path}/jwks"), || web::to(discovery::jwks)));
         }
         // RFC 8414 §3.1 inserts the well-known name before the path; OpenID Connect Discovery §4 appends it.
@@ -178,10 +200,13 @@ pub fn admin_routes(config: &mut ServiceConfig) {
 }
 
 /// A document to be read: GET and HEAD.
-fn document(path: &str, read: impl Fn() -> actix_web::Route) -> actix_web::Resource {
-    web::resource(path)
-        .route(read().guard(actix_web::guard::Any(actix_web::guard::Get()).or(actix_web::guard::Head())))
-        .default_service(web::to(|| std::future::ready(wrong_method("GET, HEAD"))))
+pub(crate) fn document(path: &str, read: impl Fn() -> Route) -> Resource {
+    only("GET, HEAD", path, read().guard(guard::Any(guard::Get()).or(guard::Head())))
+}
+
+/// A path for the methods that `allow` names and `route` takes; every other one is 405.
+pub(crate) fn only(allow: &'static str, path: &str, route: Route) -> Resource {
+    web::resource(path).route(route).default_service(web::to(move || std::future::ready(wrong_method(allow))))
 }
 
 fn wrong_method(allow: &'static str) -> Result<HttpResponse, Failure> {

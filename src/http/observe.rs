@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use actix_http::ConnectionType;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
@@ -39,10 +40,13 @@ pub async fn observe(
     if dropped > 0 {
         services.metrics.headers_dropped.inc_by(dropped);
     }
-    let response = match unanswerable(&request, bounds) {
+    let mut response = match unanswerable(&request, bounds) {
         Some(status) => request.into_response(HttpResponse::build(status).force_close().finish()),
         None => next.call(request).await?.map_into_boxed_body(),
     };
+    if services.ending.has_begun() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     record(&services, bounds.kind, &response, dropped, began);
     drop(answering);
     Ok(response)

@@ -48,6 +48,11 @@ impl Health {
         self.state().config_hash = hash;
     }
 
+    /// The hash of what is in force.
+    pub fn config_hash(&self) -> String {
+        self.state().config_hash.clone()
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // The state is whole after every statement, so a panic elsewhere while it was locked does no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -68,7 +73,8 @@ pub async fn livez() -> HttpResponse {
         .json(serde_json::json!({ "status": "live" }))
 }
 
-/// `GET /readyz`: 503 if no token can be issued, 200 otherwise; `degraded` names what needs somebody.
+/// `GET /readyz`: 503 if no token can be issued or the server is at its end, 200 otherwise; `degraded` names what needs
+/// somebody.
 pub async fn readyz(services: Data<Services>) -> HttpResponse {
     let (mut problems, config_hash) = {
         let state = services.health.state();
@@ -82,8 +88,13 @@ pub async fn readyz(services: Data<Services>) -> HttpResponse {
     }
     let mut answer = HttpResponse::Ok();
     let mut status = if problems.is_empty() { "ready" } else { "degraded" };
-    if services.keys.load().signer(services.clock.now()).is_err() {
-        problems.push(problem("there is no signing key".to_owned()));
+    let no_key = services.keys.load().signer(services.clock.now()).is_err();
+    let no_key = no_key.then(|| "there is no signing key".to_owned());
+    let off =
+        services.clock.off().map(|skew| format!("the clock of this machine is {skew}; nothing is issued"));
+    let over = services.ending.has_begun().then(|| "the server ends".to_owned());
+    for reason in [no_key, off, over].into_iter().flatten() {
+        problems.push(problem(reason));
         status = "unready";
         answer = HttpResponse::ServiceUnavailable();
     }

@@ -16,6 +16,11 @@ pub async fn token(services: Data<Services>, request: Authenticated) -> Result<H
     let Authenticated { client, mut form, now } = request;
     let lifetime = services.policy.load().lifetime;
     let entitlement = GrantRequest::parse(&mut form)?.decide(&client, lifetime)?;
+    // `now` is right wherever the database was heard; but certificates and lists of a machine whose clock is wrong are
+    // not to be trusted either (decision Q).
+    if let Some(skew) = services.clock.off() {
+        return Err(Failure::unavailable(format!("the clock of this machine is {skew}")));
+    }
     let minted = services.tokens.mint(entitlement, now)?;
 
     let label = ClientLabel { client_id: client.client().id.to_string() };

@@ -145,7 +145,7 @@ async fn bound(
     now: Timestamp,
 ) -> Result<BoundToken, Refused> {
     let world = services.authenticator.load();
-    let verified = services.verifier.verify(token, &world, &services.witness, now).await?;
+    let verified = services.verify(token, &world, now).await?;
     let policy = services.policy.load();
     let default = || policy.resource.as_ref().map(Audience::as_str);
     let audience = required.audience.as_deref().or_else(default).ok_or(Refused::NoAudience)?;

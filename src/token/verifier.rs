@@ -21,7 +21,7 @@ use crate::reload::Live;
 use crate::store::witness::Witness;
 use crate::store::{Standing, StoreError, TokenKey, TokenStore};
 
-/// A JWT of ours has about 600 characters.
+/// A JWT of ours has about 600 characters, and less than this whatever is registered: each claim has a longest value.
 const MAX_LENGTH: usize = 16 * 1024;
 
 /// How many verified tokens are remembered; each costs about 600 bytes.
@@ -99,6 +99,28 @@ impl TokenVerifier {
     /// The claims of a token that we signed and that is in time. Whether it still stands is not asked:
     /// a revoked token may be revoked again.
     pub fn read(&self, jwt: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
+        self.in_time(jwt, now).map(|token| Arc::clone(&token.claims))
+    }
+
+    /// The claims of a token that we signed, in time or not: what is said of its end must hold too when the clock, which
+    /// may be wrong now, says another time.
+    pub fn read_at_any_time(&self, jwt: &str, now: Timestamp) -> Result<Arc<Claims>, TokenError> {
+        self.recognise(jwt, now).map(|token| Arc::clone(&token.claims))
+    }
+
+    fn in_time(&self, jwt: &str, now: Timestamp) -> Result<Arc<Remembered>, TokenError> {
+        let token = self.recognise(jwt, now)?;
+        if token.claims.expires_at <= now {
+            return Err(TokenError::Expired);
+        }
+        let early = token.claims.issued_at.as_unix() > now.as_unix().saturating_add(LEEWAY);
+        if early || token.not_before.is_some_and(|not_before| not_before > now) {
+            return Err(TokenError::NotYetValid);
+        }
+        Ok(token)
+    }
+
+    fn recognise(&self, jwt: &str, now: Timestamp) -> Result<Arc<Remembered>, TokenError> {
         if jwt.len() > MAX_LENGTH {
             return Err(TokenError::NotOurs);
         }
@@ -119,14 +141,7 @@ impl TokenVerifier {
             self.remembered.insert(name, Arc::clone(&token));
             token
         };
-        if token.claims.expires_at <= now {
-            return Err(TokenError::Expired);
-        }
-        let early = token.claims.issued_at.as_unix() > now.as_unix().saturating_add(LEEWAY);
-        if early || token.not_before.is_some_and(|not_before| not_before > now) {
-            return Err(TokenError::NotYetValid);
-        }
-        Ok(Arc::clone(&token.claims))
+        Ok(token)
     }
 
     /// Everything that makes a token good, but the hands that hold it. `witness` knows the certificate behind the
@@ -138,11 +153,17 @@ impl TokenVerifier {
         witness: &Witness,
         now: Timestamp,
     ) -> Result<VerifiedToken, TokenError> {
-        let claims = self.read(jwt, now)?;
+        let token = self.in_time(jwt, now)?;
+        let claims = Arc::clone(&token.claims);
         let bound_to = claims.confirmation.thumbprint();
         let chain = witness.chain_behind(&claims.client, bound_to).await?;
         world.still_vouches_for_asking(&claims.client, bound_to, chain.as_deref(), now).await?;
-        let key = TokenKey { jti: claims.jti, client: claims.client.clone(), issued_at: claims.issued_at };
+        let key = TokenKey {
+            jti: claims.jti,
+            client: claims.client.clone(),
+            issued_at: claims.issued_at,
+            signed_by: token.key.as_str().to_owned(),
+        };
         match self.store.standing(&key).await? {
             Standing::Good => Ok(VerifiedToken(claims)),
             Standing::Revoked { at } => Err(TokenError::Revoked(at)),
