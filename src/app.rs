@@ -3,10 +3,17 @@
 //! [`start`] checks everything and binds everything before anything is served; a problem anywhere is a
 //! [`StartError`], and nothing listens. The server runs on threads of its own until [`Running::stop`].
 
+mod nodes;
+mod running;
+
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
@@ -29,14 +36,17 @@ use crate::http::tls::{self, Door, ServerIdentity, TlsSettings};
 use crate::http::{Kind, Services, admin_routes, oauth_routes};
 use crate::keys::SigningKeys;
 use crate::reload::Live;
-use crate::store::TokenStore;
 use crate::store::evidence::Evidence;
-use crate::store::sled::{OpenError, Opened, Sled};
+use crate::store::postgres::Postgres;
+use crate::store::sled::Sled;
 use crate::store::witness::Witness;
+use crate::store::{OpenError, Opened, Store, TokenStore};
 use crate::tasks::{self, Background};
 use crate::telemetry::{self, Metrics};
 use crate::token::{TokenIssuer, TokenVerifier};
 use crate::world::{self, World};
+
+pub use running::{Running, Stopper};
 
 /// A server that could not start.
 #[derive(Debug, thiserror::Error)]
@@ -57,97 +67,60 @@ pub enum StartError {
     },
 }
 
-/// A server at work.
-pub struct Running {
-    addresses: Vec<(Kind, SocketAddr)>,
-    services: Data<Services>,
-    handle: ServerHandle,
-    end: watch::Sender<bool>,
-    thread: JoinHandle<()>,
-}
-
-impl Running {
-    /// Where it listens, in the order of the configuration; with port 0 in the configuration, the port that was given.
-    pub fn addresses(&self) -> &[(Kind, SocketAddr)] {
-        &self.addresses
-    }
-
-    /// The address of the first listener of this kind.
-    pub fn address(&self, kind: Kind) -> Option<SocketAddr> {
-        self.addresses.iter().find(|(of, _)| *of == kind).map(|(_, address)| *address)
-    }
-
-    /// What requests work with.
-    pub fn services(&self) -> &Data<Services> {
-        &self.services
-    }
-
-    /// Answers what is in flight, takes nothing new, and returns when all is over.
-    pub fn stop(self) {
-        // Dropping what `stop` returns would not take the order back; waiting for it is the thread's business.
-        drop(self.handle.stop(true));
-        let _ = self.end.send(true);
-        self.wait();
-    }
-
-    /// Returns when the server has ended.
-    pub fn wait(self) {
-        // A panic on that thread has been told by the panic hook; there is nothing to add.
-        let _ = self.thread.join();
-    }
-
-    /// Ends the server from another thread, on a signal for instance.
-    pub fn stopper(&self) -> Stopper {
-        Stopper { handle: self.handle.clone(), end: self.end.clone() }
-    }
-}
-
-/// Ends a server that somebody else waits for.
-#[derive(Clone)]
-pub struct Stopper {
-    handle: ServerHandle,
-    end: watch::Sender<bool>,
-}
-
-impl Stopper {
-    /// Answers what is in flight and takes nothing new.
-    pub fn stop(&self) {
-        drop(self.handle.stop(true));
-        let _ = self.end.send(true);
-    }
-}
-
 /// Checks, opens and binds everything that `config` names, and serves.
 pub fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     // The process may be at its end then, and what was logged until then says why.
-    serve_all(config, clock).inspect_err(|_| telemetry::finish())
+    serve_all(config, clock, |store| store).inspect_err(|_| telemetry::finish())
 }
 
-fn serve_all(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+/// The two contracts of the store, as the server calls them.
+pub struct Remembering {
+    /// What has ended.
+    pub tokens: Arc<dyn TokenStore>,
+    /// What was seen.
+    pub evidence: Arc<dyn Evidence>,
+}
+
+/// [`start`], with something between the server and its store: tests of calls that fail put it there.
+pub fn start_behind(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    between: impl FnOnce(Remembering) -> Remembering,
+) -> Result<Running, StartError> {
+    serve_all(config, clock, between).inspect_err(|_| telemetry::finish())
+}
+
+fn serve_all(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    between: impl FnOnce(Remembering) -> Remembering,
+) -> Result<Running, StartError> {
+    let (clock, node_clock) = nodes::clocks(&config, clock);
     let now = clock.now();
     // Whatever is wrong with files is told before the store is touched.
     let (World { authenticator, warnings }, facts) =
         World::start(&config, now).map_err(StartError::Problems)?;
     let doors: Vec<Bound> =
         config.listeners.iter().filter_map(|one| bind(one).transpose()).collect::<Result<_, _>>()?;
-    let (signing, directory) = world::signing_keys(&config, now).map_err(StartError::Problems)?;
+    let keys = nodes::Keys::find(&config, now)?;
+    let lock = lock_the_place(&config)?;
     let (store, opened) = open_store(&config)?;
-    if opened == Opened::Adopted {
-        let file = directory.path().join("store-id");
-        tracing::warn!(file = %file.display(), "the store was adopted: its id file was missing and has been written");
-    }
-    // After the store, whose lock says that no other server is at work here: a unix socket is taken from whoever has it.
-    let sockets = Sockets::bind(&config)?;
+    tell(opened, &config.signing.directory.join("store-id"));
+    // After the lock, which says that no other server is at work here: a unix socket is taken from whoever has it.
+    let sockets = Sockets { lock, ..Sockets::bind(&config)? };
+    let (signing, place) = keys.with(&store);
     let keys = Arc::new(Live::new(signing));
-    let services = Data::new(services(&config, authenticator, keys, Arc::clone(&store), clock));
+    let Remembering { tokens, evidence } =
+        between(Remembering { tokens: store.tokens(), evidence: store.evidence() });
+    let services = Data::new(services(&config, authenticator, keys, tokens, &evidence, clock));
     tasks::report(&services, "clients", &warnings);
     let (orders, received) = mpsc::channel(16);
-    let evidence: Arc<dyn Evidence> = Arc::<Sled>::clone(&store);
     let schedule = Live::new(config.schedule());
     let candidate = candidates(config.clone());
-    let administration = Data::new(Administration { keys: directory, schedule, store, orders, candidate });
+    let administration = Data::new(Administration { keys: place, schedule, store, orders, candidate });
     let addresses = doors.iter().map(Bound::address).collect();
-    let (end, ended) = watch::channel(false);
+    let ((end, ended), (abort, aborted)) = (watch::channel(false), watch::channel(false));
+    let (rolls_called, rolls) = watch::channel(0);
     let background = Background {
         services: services.clone().into_inner(),
         facts,
@@ -159,10 +132,15 @@ fn serve_all(config: Config, clock: Arc<dyn Clock>) -> Result<Running, StartErro
         orders: received,
         ended,
         told: warnings,
-        roll_due: true,
+        rolls,
+        unheard: VecDeque::new(),
+        heard: None,
     };
-    let (handle, thread) = serve(doors, sockets, (services.clone(), administration), background)?;
-    Ok(Running { addresses, services, handle, end, thread })
+    background.count();
+    let beating = nodes::join(node_clock, &background, rolls_called)?;
+    let (handle, thread) = serve(doors, sockets, (services.clone(), administration), background, aborted)?;
+    let stopper = Stopper { handle, ending: Arc::clone(&services.ending), end, abort };
+    Ok(Running { addresses, services, stopper, thread, beating })
 }
 
 /// How `certbound plan` comes to the world of a configuration that is not in force.
@@ -170,21 +148,62 @@ fn candidates(own: Config) -> Box<Candidate> {
     Box::new(move |path, now| world::candidate(path.unwrap_or(&own.file), &own, now))
 }
 
-fn open_store(config: &Config) -> Result<(Arc<Sled>, Opened), OpenError> {
-    let StoreSettings::Sled { path } = &config.store;
-    let (store, opened) = Sled::open(path, &config.signing.directory.join("store-id"))?;
-    Ok((Arc::new(store), opened))
+fn open_store(config: &Config) -> Result<(Store, Opened), StartError> {
+    let id_file = config.signing.directory.join("store-id");
+    match &config.store {
+        StoreSettings::Sled { path } => {
+            let (store, opened) = Sled::open(path, &id_file)?;
+            Ok((Store::Sled(Arc::new(store)), opened))
+        }
+        StoreSettings::Postgres(source) => {
+            let settings = source.settings(config.outgoing.ca.as_ref()).map_err(StartError::Problems)?;
+            let (store, opened) = Postgres::open(&settings, &id_file)?;
+            Ok((Store::Postgres(Arc::new(store)), opened))
+        }
+    }
+}
+
+/// What is odd about the store that was opened.
+fn tell(opened: Opened, id_file: &Path) {
+    match opened {
+        Opened::Adopted => {
+            let file = id_file.display();
+            tracing::warn!(%file, "the store was adopted: its id file was missing and has been written");
+        }
+        Opened::OutOfReach(error) => {
+            tracing::warn!(error, "the store cannot be reached; what needs it answers 503 until it can");
+        }
+        Opened::Created | Opened::Existing => {}
+    }
+}
+
+/// The embedded store has a lock of its own; beside a database it is `control.lock` that says that a server is at work.
+fn lock_the_place(config: &Config) -> Result<Option<File>, StartError> {
+    if matches!(config.store, StoreSettings::Sled { .. }) {
+        return Ok(None);
+    }
+    let path = config.control.with_extension("lock");
+    let failed = |cause| StartError::System { what: path.display().to_string(), cause };
+    let file = OpenOptions::new().create(true).append(true).mode(OWNER_ONLY).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Err(StartError::Store(OpenError::Held(format!(
+            "{} is held by another process: a server is running here",
+            path.display()
+        )))),
+        Err(TryLockError::Error(cause)) => Err(failed(cause)),
+    }
 }
 
 fn services(
     config: &Config,
     authenticator: ClientAuthenticator,
     keys: Arc<Live<SigningKeys>>,
-    store: Arc<Sled>,
+    store: Arc<dyn TokenStore>,
+    evidence: &Arc<dyn Evidence>,
     clock: Arc<dyn Clock>,
 ) -> Services {
-    let witness = Arc::new(Witness::new(Arc::clone(&store) as Arc<dyn Evidence>));
-    let store: Arc<dyn TokenStore> = store;
+    let witness = Arc::new(Witness::new(Arc::clone(evidence)));
     let documentation = config.service_documentation.as_deref();
     Services {
         issuer: Arc::new(config.issuer.clone()),
@@ -201,6 +220,8 @@ fn services(
         clock,
         metrics: Metrics::shared(),
         health: Health::default(),
+        ending: Arc::default(),
+        roll_is_open: AtomicBool::new(true),
     }
 }
 
@@ -282,6 +303,8 @@ struct Sockets {
     control: (ControlSocket, UnixListener),
     admin: Vec<(ControlSocket, UnixListener)>,
     forwarded: Vec<(ControlSocket, UnixListener, Data<Proxy>)>,
+    /// Held as long as they are.
+    lock: Option<File>,
 }
 
 impl Sockets {
@@ -306,6 +329,7 @@ impl Sockets {
             admin: admin.collect::<Result<_, _>>()?,
             forwarded: forwarded.collect::<Result<_, _>>()?,
             control: bind(&config.control, OWNER_ONLY)?,
+            lock: None,
         })
     }
 }
@@ -322,11 +346,15 @@ fn serve(
     doors: Vec<Bound>,
     sockets: Sockets,
     shared: (Data<Services>, Data<Administration>),
-    background: Background,
+    mut background: Background,
+    mut aborted: watch::Receiver<bool>,
 ) -> Result<(ServerHandle, JoinHandle<()>), StartError> {
     let (started, waiting) = sync_channel(1);
     let run = move || {
         System::new().block_on(async move {
+            // Before anybody asks: a client that was gone may have come back while no server was there.
+            let world = background.services.authenticator.load();
+            background.take_the_roll(world.registry()).await;
             match servers(doors, sockets, &shared, &background.config) {
                 Ok(Servers { strangers, operators, _files }) => {
                     let _ = started.send(Ok(strangers.handle()));
@@ -336,8 +364,12 @@ fn serve(
                         let _ = end.changed().await;
                         handle.stop(true).await;
                     };
-                    let (strangers, operators, (), ()) =
-                        tokio::join!(strangers, operators, stopping, tasks::run(background));
+                    let all = async { tokio::join!(strangers, operators, stopping, tasks::run(background)) };
+                    let (strangers, operators, (), ()) = tokio::select! {
+                        ended = all => ended,
+                        // Servers that are dropped do not wait for their workers.
+                        Ok(_) = aborted.wait_for(|aborted| *aborted) => return,
+                    };
                     for error in [strangers, operators].into_iter().filter_map(Result::err) {
                         tracing::error!(%error, "the server ended");
                     }
@@ -357,8 +389,8 @@ fn serve(
 struct Servers {
     strangers: Server,
     operators: Server,
-    /// The sockets, gone with the servers.
-    _files: Vec<ControlSocket>,
+    /// The sockets, gone with the servers, and what says whose they are.
+    _files: (Vec<ControlSocket>, Option<File>),
 }
 
 fn servers(
@@ -411,11 +443,11 @@ fn servers(
     files.push(file);
     let routes = admin::routes(administration);
     let operators = listen_unix(operators, socket, services, bounds(Kind::Admin), routes)?;
-    Ok(Servers { strangers: strangers.run(), operators: operators.run(), _files: files })
+    Ok(Servers { strangers: strangers.run(), operators: operators.run(), _files: (files, sockets.lock) })
 }
 
 /// The mode of a socket that is its owner's alone.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Seconds for what is in flight when the server is told to end.
-const SHUTDOWN: u64 = 8;
+/// Seconds for what is in flight when the server takes nothing new. With the time before that, it ends within ten.
+const SHUTDOWN: u64 = 6;

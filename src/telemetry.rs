@@ -83,7 +83,8 @@ pub fn set_level(level: &str) {
 
 /// Libraries speak up from `warn` on; actix tells every broken connection of every stranger at `error`.
 fn filter(level: &str) -> EnvFilter {
-    EnvFilter::new(format!("warn,actix_http=off,actix_server=warn,certbound={level}"))
+    // sled tells its errors twice: in its own words, and to the store, which says what they mean and what to do.
+    EnvFilter::new(format!("warn,actix_http=off,actix_server=warn,sled=off,certbound={level}"))
 }
 
 /// A value of a stranger, cut to what a line can bear.
@@ -277,6 +278,13 @@ pub struct CertificateLabels {
     pub name: String,
 }
 
+/// Labels of `certbound_config_info`.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, EncodeLabelSet)]
+pub struct HashLabel {
+    /// The hash of clients and policies in force, as `/readyz` says it.
+    pub hash: String,
+}
+
 /// Every metric of the server. A registry of its own, so that two servers in one process do not mix.
 #[derive(Debug)]
 pub struct Metrics {
@@ -299,6 +307,11 @@ pub struct Metrics {
     pub headers_dropped: Counter,
     /// How long store operations took.
     pub store_seconds: Family<OpLabel, Histogram, fn() -> Histogram>,
+    /// Live nodes on the same database, this one included; 1 without one.
+    pub nodes: Gauge,
+    /// How far the wall clock is ahead of the database's.
+    pub clock_skew_seconds: Gauge<f64, AtomicU64>,
+    config_info: Family<HashLabel, Gauge>,
     log_lost: Gauge,
 }
 
@@ -324,8 +337,12 @@ impl Metrics {
             clients_broken_files: Gauge::default(),
             headers_dropped: Counter::default(),
             store_seconds: Family::new_with_constructor(seconds),
+            nodes: Gauge::default(),
+            clock_skew_seconds: Gauge::default(),
+            config_info: Family::default(),
             log_lost: Gauge::default(),
         };
+        metrics.nodes.set(1);
         let registry = &mut metrics.registry;
         registry.register("tokens_issued", "Tokens issued", metrics.tokens_issued.clone());
         registry.register("refused", "Client authentications refused", metrics.refused.clone());
@@ -340,8 +357,21 @@ impl Metrics {
         let dropped = metrics.headers_dropped.clone();
         registry.register("headers_dropped", "Certificate headers dropped", dropped);
         registry.register("store_seconds", "Duration of store operations", metrics.store_seconds.clone());
+        registry.register("nodes", "Live nodes on the same database", metrics.nodes.clone());
+        let skew = metrics.clock_skew_seconds.clone();
+        registry.register("clock_skew_seconds", "Wall clock less the clock of the database", skew);
+        registry.register("config_info", "Clients and policies in force", metrics.config_info.clone());
         registry.register("log_lines_lost", "Log lines that did not fit the queue", metrics.log_lost.clone());
         metrics
+    }
+
+    /// Says which clients and policies are in force, in place of those before.
+    pub fn set_config_hash(&self, hash: String) {
+        let label = HashLabel { hash };
+        if self.config_info.get(&label).is_none() {
+            self.config_info.clear();
+        }
+        self.config_info.get_or_create(&label).set(1);
     }
 
     /// The text of `/metrics` (`OpenMetrics`).

@@ -19,11 +19,11 @@ use sha2::{Digest as _, Sha256};
 use crate::authn::ClientAuthenticator;
 use crate::clock::Timestamp;
 use crate::config::{self, AnchorSetSource, Config, CrlSource, FileRef, IdentitySource, Listener, ServerTls};
-use crate::document::{Problem, Problems, Severity};
+use crate::document::{At, Problem, Problems, Severity};
 use crate::http::Policy;
 use crate::http::probes::HealthProblem;
 use crate::http::tls::ServerIdentity;
-use crate::keys::{Directory, KeyFileError, Reading, SigningKeys};
+use crate::keys::{Directory, KeyFileError, Reading, SealingKey, SigningKeys};
 use crate::oauth::Issuer;
 use crate::pki::Certificate;
 use crate::pki::files::{self, Bundle};
@@ -52,6 +52,7 @@ impl World {
             // What stands in it is for the listener; here it is tried.
             warnings.0.extend(forwarded.proxy().err().into_iter().flat_map(|problems| problems.0));
         }
+        warnings.0.extend(config.database_problems());
         for tls in listeners_with_tls(config) {
             match server_bundle(tls).and_then(|bundle| {
                 let odd = out_of_date(tls, &bundle, now);
@@ -61,11 +62,14 @@ impl World {
                 Err(found) => warnings.0.extend(found.0),
             }
         }
-        if config.signing.directory.exists() {
-            let found = Directory::open(&config.signing.directory).map(|directory| directory.read());
-            warnings
-                .0
-                .extend(found.map_or_else(|error| errors_of(&[error]), |reading| problems_of(&reading)));
+        match sealing_key(config) {
+            Ok(None) if config.signing.directory.exists() => {
+                let found = Directory::open(&config.signing.directory).map(|directory| directory.read());
+                let found = found.map_or_else(|error| errors_of(&[error]), |reading| problems_of(&reading));
+                warnings.0.extend(found);
+            }
+            Ok(_) => {}
+            Err(problems) => warnings.0.extend(problems.0),
         }
         if warnings.has_errors() { Err(warnings) } else { Ok((Self { authenticator, warnings }, facts)) }
     }
@@ -120,7 +124,7 @@ fn out_of_reach(registry: &Registry, facts: &Facts) -> Problems {
 /// The signing keys of the directory; the first is made if there is none. An error in any file stops a start.
 pub fn signing_keys(config: &Config, now: Timestamp) -> Result<(SigningKeys, Directory), Problems> {
     let stop = |error: KeyFileError| Problems(errors_of(&[error]));
-    let directory = Directory::open(&config.signing.directory).map_err(stop)?;
+    let directory = signing_directory(config)?;
     let mut reading = directory.read();
     if reading.keys.is_empty() && reading.errors.is_empty() {
         directory.create(config.signing.algorithm, now).map_err(stop)?;
@@ -128,6 +132,25 @@ pub fn signing_keys(config: &Config, now: Timestamp) -> Result<(SigningKeys, Dir
     }
     let problems = Problems(problems_of(&reading));
     if problems.has_errors() { Err(problems) } else { Ok((reading.keys, directory)) }
+}
+
+/// What seals the signing keys in the database; `None` where they are in the directory. What it is stands in no problem.
+pub fn sealing_key(config: &Config) -> Result<Option<SealingKey>, Problems> {
+    use secrecy::ExposeSecret as _;
+    let Some(source) = &config.signing.sealing_key else { return Ok(None) };
+    let wrong = |what: String| {
+        let mut problems = Problems::default();
+        let instead = "put there what `openssl rand -base64 32` prints, the same for every node";
+        problems.error(&At::whole(config.file.as_path()), format!("signing.sealing_key: {what}"), instead);
+        problems
+    };
+    let text = source.read().map_err(wrong)?;
+    SealingKey::parse(text.expose_secret()).map(Some).map_err(|error| wrong(format!("{source}: {error}")))
+}
+
+/// `signing.directory`, made if it is missing. Also where the keys are elsewhere: `store-id` lies there.
+pub fn signing_directory(config: &Config) -> Result<Directory, Problems> {
+    Directory::open(&config.signing.directory).map_err(|error| Problems(errors_of(&[error])))
 }
 
 /// What a reading of the signing keys found wrong, as `check` and the log tell it.

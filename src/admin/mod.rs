@@ -1,7 +1,7 @@
 //! What the commands ask of a running server, over the control socket: JSON below `/api/v1`.
 //!
 //! The socket belongs to the owner alone (0600), so whoever can speak there is the operator. What the handlers
-//! change they change through the same functions as everybody else: keys through their directory, clients by the
+//! change they change through the same functions as everybody else: keys in their place, clients by the
 //! one reload, tokens in the one store.
 
 mod api;
@@ -9,33 +9,33 @@ mod certificates;
 mod socket;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{Resource, Route};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use api::clients::{describe as describe_client, list as list_clients};
-pub(crate) use api::keys::list as list_keys;
+pub(crate) use api::keys::{list as list_keys, told as tell_change};
 pub(crate) use api::plan::{REFUSALS as REFUSALS_OF_A_PLAN, answer as plan_answer, settled};
 pub(crate) use api::refusals::explain as explain_refusal;
 pub use socket::ControlSocket;
 
 use crate::clock::Timestamp;
 use crate::document::Problems;
-use crate::http;
-use crate::keys::{Directory, Schedule};
+use crate::http::{self, document, only};
+use crate::keys::{Place, Schedule};
 use crate::plan::Prospect;
 use crate::reload::Live;
-use crate::store::sled::Sled;
+use crate::store::Store;
 
 /// What the commands may reach, beside the services of the edge.
 pub struct Administration {
     /// Where the signing keys are.
-    pub keys: Directory,
+    pub keys: Place,
     /// What new keys are like.
     pub schedule: Live<Schedule>,
     /// The store as a thing of its own, to be checked and exported.
-    pub store: Arc<Sled>,
+    pub store: Store,
     /// Orders to the background.
     pub orders: mpsc::Sender<Order>,
     /// Makes a world of a configuration that is not in force.
@@ -68,25 +68,30 @@ pub fn routes(
         api::speak_json(config);
         config.service(
             web::scope("/api/v1")
-                .route("/clients", web::get().to(api::clients::clients))
-                .route("/clients/{id}", web::get().to(api::clients::client))
-                .route("/clients/{id}/revoke", web::post().to(api::clients::revoke_client))
-                .route("/refusals", web::get().to(api::refusals::refusals))
-                .route("/refusals/{reference}", web::get().to(api::refusals::refusal))
-                .route("/plan", web::get().to(api::plan::plan))
-                .route("/tokens/revoke", web::post().to(api::clients::revoke_token))
-                .route("/keys", web::get().to(api::keys::keys))
-                .route("/keys/rotate", web::post().to(api::keys::rotate))
-                .route("/keys/import", web::post().to(api::keys::import))
-                .route("/keys/{kid}", web::delete().to(api::keys::revoke_key))
-                .route("/trust", web::get().to(api::trust::trust))
-                .route("/reload", web::post().to(api::trust::reload))
-                .route("/reload/files", web::post().to(api::trust::reload_files))
-                .route("/store/check", web::get().to(api::store::check_store))
-                .route("/store/export", web::get().to(api::store::export_store)),
+                .service(document("/clients", || web::to(api::clients::clients)))
+                .service(document("/clients/{id}", || web::to(api::clients::client)))
+                .service(post("/clients/{id}/revoke", web::post().to(api::clients::revoke_client)))
+                .service(document("/refusals", || web::to(api::refusals::refusals)))
+                .service(document("/refusals/{reference}", || web::to(api::refusals::refusal)))
+                .service(document("/plan", || web::to(api::plan::plan)))
+                .service(post("/tokens/revoke", web::post().to(api::clients::revoke_token)))
+                .service(document("/keys", || web::to(api::keys::keys)))
+                .service(post("/keys/rotate", web::post().to(api::keys::rotate)))
+                .service(post("/keys/import", web::post().to(api::keys::import)))
+                .service(only("DELETE", "/keys/{kid}", web::delete().to(api::keys::revoke_key)))
+                .service(document("/trust", || web::to(api::trust::trust)))
+                .service(post("/reload", web::post().to(api::trust::reload)))
+                .service(post("/reload/files", web::post().to(api::trust::reload_files)))
+                .service(document("/store/check", || web::to(api::store::check_store)))
+                .service(document("/store/export", || web::to(api::store::export_store))),
         );
         http::admin_routes(config);
     }
+}
+
+/// Something to be done.
+fn post(path: &str, route: Route) -> Resource {
+    only("POST", path, route)
 }
 
 /// Until when "everything of this client up to now" must be remembered.

@@ -319,9 +319,9 @@ impl ControlSocket {
         self.ask(self.http.post(api_url(path)?).json(body))
     }
 
-    /// Removes what the path names.
-    pub(super) fn delete(&self, path: &[&str]) -> Result<(), Fault> {
-        self.ask(self.http.delete(api_url(path)?)).map(drop)
+    /// Removes what the path names; gives the JSON of the answer, null if it has none.
+    pub(super) fn delete(&self, path: &[&str]) -> Result<Value, Fault> {
+        self.ask(self.http.delete(api_url(path)?))
     }
 
     fn ask(&self, request: reqwest::RequestBuilder) -> Result<Value, Fault> {

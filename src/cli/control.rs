@@ -6,19 +6,22 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crate::authn::ClientAuthenticator;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, StoreSettings};
+use crate::config::{Config, PostgresSource, StoreSettings};
+use crate::database::{DatabaseError, Settings};
 use crate::document::{Problems, Severity};
-use crate::keys::{Directory, KeyFileError};
+use crate::keys::{Directory, KeyFileError, KeysError, Place, Reading, Shared, SigningKeys};
 use crate::oauth::ClientId;
-use crate::store::StoreError;
-use crate::store::evidence::{Evidence as _, Sighting};
-use crate::store::sled::{OpenError, Sled};
-use crate::world::{Facts, World};
+use crate::store::evidence::Sighting;
+use crate::store::postgres::Postgres;
+use crate::store::sled::Sled;
+use crate::store::{OpenError, Store, StoreError};
+use crate::world::{self, Facts, World};
 
 use super::Globals;
 use super::client::{ControlSocket, runtime};
@@ -75,22 +78,38 @@ pub(super) fn no_server(config: &Config) -> Result<(), Fault> {
     }
 }
 
-/// The store's directory and the file with the id that it must have.
-pub(super) fn store_files(config: &Config) -> (&PathBuf, PathBuf) {
-    let StoreSettings::Sled { path } = &config.store;
-    (path, config.signing.directory.join("store-id"))
+/// The file with the id that the store must have.
+pub(super) fn id_file(config: &Config) -> PathBuf {
+    config.signing.directory.join("store-id")
+}
+
+/// How the database is reached.
+pub(super) fn database(config: &Config, source: &PostgresSource) -> Result<Settings, Fault> {
+    source.settings(config.outgoing.ca.as_ref()).map_err(|problems| Fault::Refused(listed(&problems)))
 }
 
 /// The store, which must exist: a wrong `-c` must not leave a new one behind.
-pub(super) fn open_store(config: &Config) -> Result<Sled, Fault> {
-    let (path, id_file) = store_files(config);
-    if !path.exists() && !id_file.exists() {
-        return Err(Fault::Refused(format!(
-            "there is no store at {} yet; `certbound serve` makes it",
-            path.display()
-        )));
-    }
-    Ok(Sled::open(path, &id_file)?.0)
+pub(super) fn open_store(config: &Config) -> Result<Store, Fault> {
+    find_store(config)?.ok_or_else(|| {
+        let place = match &config.store {
+            StoreSettings::Sled { path } => format!("at {}", path.display()),
+            StoreSettings::Postgres(_) => "in the database".to_owned(),
+        };
+        Fault::Refused(format!("there is no store {place} yet; `certbound serve` makes it"))
+    })
+}
+
+/// The store, if there is one: a server may not have run yet.
+pub(super) fn find_store(config: &Config) -> Result<Option<Store>, Fault> {
+    let id_file = id_file(config);
+    Ok(match &config.store {
+        StoreSettings::Sled { path } if !path.exists() && !id_file.exists() => None,
+        StoreSettings::Sled { path } => Some(Store::Sled(Arc::new(Sled::open(path, &id_file)?.0))),
+        StoreSettings::Postgres(source) => {
+            let store = Postgres::find(&database(config, source)?, &id_file)?;
+            store.map(|store| Store::Postgres(Arc::new(store)))
+        }
+    })
 }
 
 /// The world as a server would have it that started now; one broken file is no reason to be silent about the others.
@@ -104,18 +123,18 @@ pub(super) fn world(config: &Config, now: Timestamp) -> ClientAuthenticator {
 
 /// What the store has seen of all clients or of one. Where there is no store yet, nothing.
 pub(super) fn sightings(config: &Config, client: Option<&ClientId>) -> Result<Vec<Sighting>, Fault> {
-    let Some(store) = open_evidence(config)? else { return Ok(Vec::new()) };
-    Ok(runtime()?.block_on(store.sightings(client))?)
+    let Some(store) = find_store(config)? else { return Ok(Vec::new()) };
+    Ok(runtime()?.block_on(store.evidence().sightings(client))?)
 }
 
-/// The store for what it has seen. Unlike a revocation, that may be missing: a server has not run yet.
-pub(super) fn open_evidence(config: &Config) -> Result<Option<Sled>, Fault> {
-    let (path, id_file) = store_files(config);
-    if path.exists() || id_file.exists() { open_store(config).map(Some) } else { Ok(None) }
-}
-
-/// The directory of signing keys, which must exist for the same reason.
-pub(super) fn open_keys(config: &Config) -> Result<Directory, Fault> {
+/// Where the signing keys are. A directory must exist, for the same reason.
+pub(super) fn open_keys(config: &Config) -> Result<Place, Fault> {
+    let sealing = world::sealing_key(config).map_err(|problems| Fault::Refused(listed(&problems)))?;
+    if let Some(sealing) = sealing
+        && let Store::Postgres(store) = open_store(config)?
+    {
+        return Ok(Place::Shared(Shared::new(store.database().clone(), sealing)));
+    }
     let path = &config.signing.directory;
     if !path.is_dir() {
         return Err(Fault::Refused(format!(
@@ -123,11 +142,15 @@ pub(super) fn open_keys(config: &Config) -> Result<Directory, Fault> {
             path.display()
         )));
     }
-    Ok(Directory::open(path)?)
+    Ok(Place::Directory(Directory::open(path)?))
 }
 
-/// Returns when the second of `at` is over: what ends tokens ends those of that second too.
-pub(super) fn wait_out(at: Timestamp, clock: &dyn Clock) {
+/// Returns when the second of `at` is over: what ends tokens ends those of that second too. With a database it is the
+/// second after the one that its clock showed, and this machine's clock says nothing of that.
+pub(super) fn wait_out(at: Timestamp, config: &Config, clock: &dyn Clock) {
+    if matches!(config.store, StoreSettings::Postgres(_)) {
+        return thread::sleep(Duration::from_secs(2));
+    }
     while clock.now() <= at {
         thread::sleep(Duration::from_millis(20));
     }
@@ -147,6 +170,22 @@ impl From<StoreError> for Fault {
         match error {
             StoreError::Corrupt { .. } => Self::Damaged(error.to_string()),
             StoreError::Unavailable(_) => Self::Refused(error.to_string()),
+        }
+    }
+}
+
+/// The signing keys as they lie there.
+pub(super) fn read_keys(config: &Config) -> Result<Reading, Fault> {
+    let place = open_keys(config)?;
+    Ok(runtime()?.block_on(place.read(&SigningKeys::default()))?)
+}
+
+impl From<KeysError> for Fault {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Fault(fault) => fault.into(),
+            KeysError::Database(DatabaseError::Corrupt(_)) => Self::Damaged(error.to_string()),
+            KeysError::Database(_) => Self::Refused(error.to_string()),
         }
     }
 }

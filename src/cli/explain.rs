@@ -18,7 +18,6 @@ use crate::authn::{Explanation, Presented, PresentedCertificate, Via};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::pki::{CertificateError, Chain};
-use crate::store::evidence::Evidence as _;
 
 use super::client::runtime;
 use super::output::{Answer, DONE, Fault, REFUSED, conclude};
@@ -121,9 +120,9 @@ fn explain_reference(reference: &str, globals: &Globals, now: Timestamp) -> Resu
 }
 
 fn without_server(reference: &str, config: &Config, now: Timestamp) -> Result<Option<Value>, Fault> {
-    let Some(store) = control::open_evidence(config)? else { return Ok(None) };
+    let Some(store) = control::find_store(config)? else { return Ok(None) };
     let runtime = runtime()?;
-    let Some(record) = runtime.block_on(store.refusal(reference))? else { return Ok(None) };
+    let Some(record) = runtime.block_on(store.evidence().refusal(reference))? else { return Ok(None) };
     let world = control::world(config, now);
     Ok(Some(runtime.block_on(explain_refusal(&world, &record, now))))
 }

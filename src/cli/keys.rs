@@ -1,18 +1,19 @@
 //! `certbound keys`: the keys that sign tokens.
 //!
-//! Through the running server, which then returns when the change is in force; else in `signing.directory`,
-//! where the next server finds it.
+//! Through the running server, which then returns when the change is in force; else in `signing.directory`, where the
+//! next server finds it, or in the database, where all nodes find it that are at work elsewhere.
 
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::admin::list_keys;
+use crate::admin::{list_keys, tell_change};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::keys::Begin;
 
-use super::output::{Answer, Fault, conclude};
+use super::client::runtime;
+use super::output::{Answer, Fault, REFUSED, complain, conclude};
 use super::{Format, Globals, control, files};
 
 /// The commands about signing keys.
@@ -61,7 +62,7 @@ fn list(globals: &Globals, now: Timestamp) -> Result<Answer, Fault> {
     let document = if let Some(server) = control::server(&config)? {
         server.get(&["keys"])?
     } else {
-        let reading = control::open_keys(&config)?.read();
+        let reading = control::read_keys(&config)?;
         if let Some(error) = reading.errors.into_iter().next() {
             return Err(error.into());
         }
@@ -75,8 +76,8 @@ fn rotate(globals: &Globals, begin: Begin, now: Timestamp) -> Result<Answer, Fau
     let document = if let Some(server) = control::server(&config)? {
         server.post(&["keys", "rotate"], &json!({ "now": begin == Begin::Now }))?
     } else {
-        let kid = control::open_keys(&config)?.rotate(config.signing.algorithm, begin, now)?;
-        json!({ "kid": kid.as_str() })
+        let place = control::open_keys(&config)?;
+        tell_change(&runtime()?.block_on(place.rotate(&config.schedule(), begin, now))?)
     };
     Ok(made(globals.format, &document))
 }
@@ -91,34 +92,48 @@ fn import(globals: &Globals, file: &Path, now: Timestamp) -> Result<Answer, Faul
     let document = if let Some(server) = control::server(&config)? {
         server.post(&["keys", "import"], &json!({ "pem": text }))?
     } else {
-        let directory = control::open_keys(&config)?;
-        let signs_from = Begin::Published.signs_from(&directory.read().keys, now);
-        let configured = Some(config.signing.algorithm);
-        json!({ "kid": directory.import(text.as_bytes(), configured, signs_from)?.as_str() })
+        let place = control::open_keys(&config)?;
+        tell_change(&runtime()?.block_on(place.import(text.as_bytes(), &config.schedule(), now))?)
     };
     Ok(made(globals.format, &document))
 }
 
 fn revoke(globals: &Globals, kid: &str, now: Timestamp) -> Result<Answer, Fault> {
     let config = control::configuration(globals)?;
-    let known = match control::server(&config)? {
-        Some(server) => server.delete(&["keys", kid]).map(|()| true)?,
-        None => control::open_keys(&config)?.revoke(kid, now)?,
+    let told = if let Some(server) = control::server(&config)? {
+        server.delete(&["keys", kid])?
+    } else {
+        let place = control::open_keys(&config)?;
+        let revoked = runtime()?.block_on(place.revoke(kid, &config.schedule(), now))?;
+        let unknown = || Fault::Refused(format!("there is no key {kid}; `certbound keys list` names them"));
+        tell_change(&revoked.ok_or_else(unknown)?)
     };
-    if !known {
-        return Err(Fault::Refused(format!("there is no key {kid}; `certbound keys list` names them")));
-    }
-    let document = json!({ "revoked": kid });
-    Ok(Answer::done(
-        globals.format,
-        || format!("{kid} is revoked: nothing it signed is good any more"),
-        &document,
-    ))
+    let mut document = json!({ "revoked": kid });
+    let Some(unconfirmed) = told.get("unconfirmed") else {
+        let text = || format!("{kid} is revoked: nothing it signed is good any more");
+        return Ok(Answer::done(globals.format, text, &document));
+    };
+    let text = || {
+        format!(
+            "{kid} is revoked, and no token of it is active any more. These nodes may still sign with it, for they have \
+             not said that they have heard: {}",
+            listed(unconfirmed)
+        )
+    };
+    document.as_object_mut().map(|members| members.insert("unconfirmed".to_owned(), unconfirmed.clone()));
+    Ok(Answer::with_code(REFUSED, globals.format, text, &document))
 }
 
 fn made(format: Format, document: &Value) -> Answer {
+    if let Some(unconfirmed) = document.get("unconfirmed") {
+        complain(format!("these nodes have not said that they have heard: {}", listed(unconfirmed)));
+    }
     let kid = || document.get("kid").and_then(Value::as_str).unwrap_or_default().to_owned();
     Answer::done(format, kid, document)
+}
+
+fn listed(nodes: &Value) -> String {
+    nodes.as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn table(document: &Value) -> String {

@@ -15,7 +15,6 @@ use crate::admin::{REFUSALS_OF_A_PLAN, plan_answer, settled};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::Config;
 use crate::plan::{InForce, Plan, plan};
-use crate::store::evidence::Evidence as _;
 use crate::world;
 
 use super::client::runtime;
@@ -63,9 +62,10 @@ fn readable(path: &Path) -> Result<PathBuf, Fault> {
 fn without_server(own: &Config, candidate: &Path, now: Timestamp) -> Result<Value, Fault> {
     let (prospect, problems) = world::candidate(candidate, own, now);
     let Some(prospect) = prospect else { return Ok(plan_answer(None, &problems)) };
-    let Some(store) = control::open_evidence(own)? else {
+    let Some(store) = control::find_store(own)? else {
         return Ok(plan_answer(Some(&Plan::default()), &problems));
     };
+    let store = store.evidence();
     let plan = runtime()?.block_on(async {
         let world = settled(prospect).await;
         let (sightings, refusals) = (store.sightings(None).await?, store.refusals(REFUSALS_OF_A_PLAN).await?);

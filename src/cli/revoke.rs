@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::keys::Reading;
 use crate::oauth::ClientId;
 use crate::reload::Live;
-use crate::store::{LEEWAY, TokenStore};
+use crate::store::LEEWAY;
 use crate::token::TokenVerifier;
 
 use super::client::runtime;
@@ -52,10 +52,13 @@ fn revoke_client(client: &ClientId, globals: &Globals, clock: &dyn Clock) -> Res
     let document = if let Some(server) = control::server(&config)? {
         server.post(&["clients", client.as_str(), "revoke"], &json!({}))?
     } else {
-        let store = control::open_store(&config)?;
-        let at = clock.now();
-        runtime()?.block_on(store.revoke_issued_before(client, at, until_no_token_is_left(at)))?;
-        control::wait_out(at, clock);
+        let store = control::open_store(&config)?.tokens();
+        let at = runtime()?.block_on(async {
+            let at = store.moment(clock.now()).await?;
+            store.revoke_issued_before(client, at, until_no_token_is_left(at)).await?;
+            Ok::<_, Fault>(at)
+        })?;
+        control::wait_out(at, &config, clock);
         json!({ "client_id": client.as_str(), "issued_before": at.to_string() })
     };
     let until = document.get("issued_before").and_then(Value::as_str).unwrap_or_default();
@@ -92,8 +95,8 @@ fn revoke_token(file: &Path, globals: &Globals, clock: &dyn Clock) -> Result<Ans
 
 /// What the server would do, with its keys and its store.
 fn revoke_in_store(jwt: &str, config: &Config, clock: &dyn Clock) -> Result<Value, Fault> {
-    let Reading { keys, errors, .. } = control::open_keys(config)?.read();
-    let store: Arc<dyn TokenStore> = Arc::new(control::open_store(config)?);
+    let Reading { keys, errors, .. } = control::read_keys(config)?;
+    let store = control::open_store(config)?.tokens();
     let verifier = TokenVerifier::new(config.issuer.clone(), Arc::new(Live::new(keys)), Arc::clone(&store));
     let now = clock.now();
     let Ok(claims) = verifier.read(jwt, now) else {

@@ -1,8 +1,9 @@
 //! `certbound serve`: the server, until a signal ends it.
 //!
-//! Every problem at start is told at once, in the words of `check`. SIGTERM and SIGINT answer what is in
-//! flight and end; SIGHUP is the business of the background tasks.
+//! Every problem at start is told at once, in the words of `check`. SIGTERM and SIGINT let those who are at work leave,
+//! answer what is in flight and end; a second one ends at once. SIGHUP is the business of the background tasks.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::thread;
 
@@ -68,18 +69,30 @@ impl Signals {
         Ok(Self { runtime, terminate, interrupt })
     }
 
-    /// The first one ends the server, from a thread of its own; the second is not waited for.
+    /// The first one ends the server, from a thread of its own, once nobody is there any more; the second does not wait for
+    /// that, nor for what is in flight.
     pub(super) fn stop(self, stopper: Stopper) -> Result<(), Fault> {
         let Self { runtime, mut terminate, mut interrupt } = self;
         let wait = move || {
             runtime.block_on(async {
-                tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+                next(&mut terminate, &mut interrupt).await;
+                let ending = async {
+                    stopper.wind_down().await;
+                    stopper.stop();
+                    pending::<()>().await;
+                };
+                tokio::select! { () = ending => {}, () = next(&mut terminate, &mut interrupt) => {} }
             });
-            stopper.stop();
+            stopper.abort();
         };
         let thread = thread::Builder::new().name("signals".to_owned()).spawn(wait);
         thread.map(drop).map_err(|error| Fault::Refused(format!("the system gives no thread: {error}")))
     }
+}
+
+/// Returns with the next signal of the two.
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
 }
 
 impl From<StartError> for Fault {

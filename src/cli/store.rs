@@ -10,8 +10,11 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock};
+use crate::config::StoreSettings;
+use crate::store::postgres::Postgres;
 use crate::store::sled::Sled;
 
+use super::client::runtime;
 use super::output::{Answer, DONE, Fault, REFUSED, conclude, say_bytes};
 use super::{Globals, control, files};
 
@@ -54,7 +57,7 @@ fn check(globals: &Globals) -> Result<Answer, Fault> {
     let config = control::configuration(globals)?;
     let report = match control::server(&config)? {
         Some(server) => server.get(&["store", "check"])?,
-        None => json!(control::open_store(&config)?.check()?),
+        None => json!(runtime()?.block_on(control::open_store(&config)?.check())?),
     };
     let lost = report.get("unreadable").and_then(Value::as_u64).unwrap_or(0);
     let verdict = match lost {
@@ -79,10 +82,7 @@ fn export(globals: &Globals) -> Result<Answer, Fault> {
     if let Some(server) = control::server(&config)? {
         server.stream(&["store", "export"], say_bytes)?;
     } else {
-        let mut lines = Vec::new();
-        control::open_store(&config)?
-            .export(&mut lines)
-            .map_err(|error| Fault::Refused(format!("the export is not complete: {error}")))?;
+        let lines = runtime()?.block_on(control::open_store(&config)?.export())?;
         say_bytes(&lines)?;
     }
     Ok(Answer { code: DONE, text: String::new() })
@@ -92,11 +92,16 @@ fn import(file: &Path, globals: &Globals) -> Result<Answer, Fault> {
     let lines = files::read(file)?;
     let config = control::configuration(globals)?;
     control::no_server(&config)?;
-    let (path, id_file) = control::store_files(&config);
-    if path.exists() {
-        return Err(Fault::Refused(format!("{} exists; an import makes a new store", path.display())));
-    }
-    let entries = Sled::import(path, &id_file, &mut BufReader::new(lines.as_slice()))?;
+    let (id_file, mut lines) = (control::id_file(&config), BufReader::new(lines.as_slice()));
+    let entries = match &config.store {
+        StoreSettings::Sled { path } if path.exists() => {
+            return Err(Fault::Refused(format!("{} exists; an import makes a new store", path.display())));
+        }
+        StoreSettings::Sled { path } => Sled::import(path, &id_file, &mut lines)?,
+        StoreSettings::Postgres(source) => {
+            Postgres::import(&control::database(&config, source)?, &id_file, &mut lines)?
+        }
+    };
     let document = json!({ "entries": entries });
     Ok(Answer::done(globals.format, || format!("{entries} entries"), &document))
 }
@@ -104,12 +109,20 @@ fn import(file: &Path, globals: &Globals) -> Result<Answer, Fault> {
 fn init(globals: &Globals, clock: &dyn Clock) -> Result<Answer, Fault> {
     let config = control::configuration(globals)?;
     control::no_server(&config)?;
-    let (path, id_file) = control::store_files(&config);
-    let now = clock.now();
-    Sled::init_forget(path, &id_file, now)?;
+    let (id_file, now) = (control::id_file(&config), clock.now());
+    let (at, place) = match &config.store {
+        StoreSettings::Sled { path } => {
+            Sled::init_forget(path, &id_file, now)?;
+            (now, path.display().to_string())
+        }
+        StoreSettings::Postgres(source) => {
+            let at = Postgres::init_forget(&control::database(&config, source)?, &id_file, now)?;
+            (at, format!("the database of {}", source.url))
+        }
+    };
     // A server that starts in this very second would issue tokens that are inactive.
-    control::wait_out(now, clock);
-    let document = json!({ "store": path, "inactive_up_to": now.to_string() });
-    let words = || format!("a new store at {}; every token issued up to {now} is inactive", path.display());
+    control::wait_out(at, &config, clock);
+    let document = json!({ "store": place, "inactive_up_to": at.to_string() });
+    let words = || format!("a new store at {place}; every token issued up to {at} is inactive");
     Ok(Answer::done(globals.format, words, &document))
 }

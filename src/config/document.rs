@@ -9,8 +9,8 @@ use url::Url;
 
 use super::section::{self, Map, shown};
 use super::{
-    AnchorSetSource, Clients, Config, Level, Limits, Log, LogFormat, SOCKET_PATH_MAX, Signing, StoreSettings,
-    Tokens, listeners, outgoing,
+    AnchorSetSource, Clients, Config, Level, Limits, Log, LogFormat, SOCKET_PATH_MAX, SecretRef, Signing,
+    StoreSettings, Tokens, listeners, outgoing,
 };
 use crate::document::{self, At, Node, Problems, Value};
 use crate::keys::SigningAlgorithm;
@@ -86,8 +86,9 @@ fn config(path: &Path, top: &mut Map<'_>) -> Config {
         .unwrap_or_else(|| issuer.to_base_url());
     let (trust_anchors, sets) = trust_anchors(top);
     let listeners = listeners::read(top, &sets);
-    let (store, store_at) = store(top);
-    let control = control(top, &store, &store_at);
+    let (store, store_at) = super::store::store(top);
+    let signing = top.section("signing", &section::SIGNING, |map| signing(map, &store));
+    let control = control(top, &signing, &store, &store_at);
     let (expiry_warn, webhook) = top.section("expiry", &section::EXPIRY, |expiry| {
         let warn = expiry.duration("warn", seconds(HOUR)..=seconds(3650 * DAY), seconds(30 * DAY));
         (warn, outgoing::webhook(expiry))
@@ -99,7 +100,7 @@ fn config(path: &Path, top: &mut Map<'_>) -> Config {
         listeners,
         trust_anchors,
         tokens: top.section("tokens", &section::TOKENS, tokens),
-        signing: top.section("signing", &section::SIGNING, signing),
+        signing,
         clients: top.section("clients", &section::CLIENTS, clients),
         store,
         control,
@@ -174,7 +175,7 @@ fn tokens(tokens: &mut Map<'_>) -> Tokens {
     }
 }
 
-fn signing(signing: &mut Map<'_>) -> Signing {
+fn signing(signing: &mut Map<'_>, store: &StoreSettings) -> Signing {
     let algorithms = SigningAlgorithm::ALL.map(|algorithm| (algorithm.as_str(), algorithm));
     Signing {
         directory: signing.path("directory", "keys"),
@@ -185,7 +186,22 @@ fn signing(signing: &mut Map<'_>) -> Signing {
             seconds(HOUR)..=seconds(3650 * DAY),
             seconds(30 * DAY),
         ),
+        sealing_key: sealing_key(signing, store),
     }
+}
+
+/// Seals keys that are in a database, and there is one only with a store in it.
+fn sealing_key(signing: &mut Map<'_>, store: &StoreSettings) -> Option<SecretRef> {
+    const KEY: &str = "sealing_key";
+    let node = signing.take(KEY)?;
+    if let StoreSettings::Sled { .. } = store {
+        let what =
+            "signing.sealing_key puts the signing keys into the database of the store, and there is none";
+        let instead =
+            "leave it out, or have the store in a database: `store: {postgres: {url: {env: DATABASE_URL}}}`";
+        signing.problems.error(&node.at, what, instead);
+    }
+    SecretRef::from_node(signing, KEY, &node)
 }
 
 fn clients(clients: &mut Map<'_>) -> Clients {
@@ -196,24 +212,11 @@ fn clients(clients: &mut Map<'_>) -> Clients {
     }
 }
 
-/// The store, and where its path is named.
-fn store(top: &mut Map<'_>) -> (StoreSettings, At) {
-    top.section("store", &section::STORE, |store| {
-        store.section("sled", &section::SLED, |sled| {
-            let file = sled.optional_file("path");
-            let at = file.as_ref().map_or_else(|| sled.at.clone(), |file| file.at.clone());
-            let path = file.map_or_else(|| sled.path("path", "data"), |file| file.path);
-            (StoreSettings::Sled { path }, at)
-        })
-    })
-}
-
 /// The control socket (contract ruling 6).
-fn control(top: &mut Map<'_>, store: &StoreSettings, store_at: &At) -> PathBuf {
-    let StoreSettings::Sled { path: store } = store;
+fn control(top: &mut Map<'_>, signing: &Signing, store: &StoreSettings, store_at: &At) -> PathBuf {
     let named = top.optional_file("control");
     let at = named.as_ref().map_or(store_at, |file| &file.at).clone();
-    let path = named.map_or_else(|| store.with_file_name("control.sock"), |file| file.path);
+    let path = named.map_or_else(|| store.beside("control.sock", &signing.directory), |file| file.path);
     socket_fits(&path, &at, "write a shorter one, such as `control: /run/certbound/control.sock`", top);
     path
 }

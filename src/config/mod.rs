@@ -13,6 +13,7 @@ mod listeners;
 mod outgoing;
 mod secret;
 mod section;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,7 @@ use url::Url;
 
 pub use forwarded::{Forwarded, ForwardedBind, ProxyBasic, ProxyCertificate, ProxySource};
 pub use secret::SecretRef;
+pub use store::{PostgresSource, StoreSettings};
 
 use crate::document::{At, Problems};
 use crate::keys::{Schedule, SigningAlgorithm};
@@ -59,7 +61,7 @@ pub struct Config {
     /// Where revocations are remembered.
     pub store: StoreSettings,
     /// The socket by which commands reach a running server: `control.sock` in the parent directory of the
-    /// store unless the file says otherwise; at most [`SOCKET_PATH_MAX`] bytes.
+    /// store, with a database in `signing.directory`, unless the file says otherwise; at most [`SOCKET_PATH_MAX`] bytes.
     pub control: PathBuf,
     /// What a stranger can take up.
     pub limits: Limits,
@@ -243,6 +245,9 @@ pub struct Signing {
     pub algorithm: SigningAlgorithm,
     /// How long a key signs; longer than [`crate::keys::rotation::PUBLISH_BEFORE`].
     pub rotate_every: Duration,
+    /// What seals the keys in the database, and puts them there: 32 bytes in base64. Only with a store in a database;
+    /// without it the keys are in the directory.
+    pub sealing_key: Option<SecretRef>,
 }
 
 /// `clients`.
@@ -254,16 +259,6 @@ pub struct Clients {
     pub max_certificates: usize,
     /// How often the whole directory is read, whatever the watcher said.
     pub rescan: Duration,
-}
-
-/// `store`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum StoreSettings {
-    /// The embedded store of one node.
-    Sled {
-        /// Its directory.
-        path: PathBuf,
-    },
 }
 
 /// `limits`.
@@ -360,8 +355,7 @@ impl Config {
 
     /// Where what was fetched from elsewhere is kept, so that a restart does not depend on the network: beside the store.
     pub fn fetched_directory(&self) -> PathBuf {
-        let StoreSettings::Sled { path } = &self.store;
-        path.with_file_name("fetched")
+        self.store.beside("fetched", &self.signing.directory)
     }
 
     /// What the rotation of signing keys wants to know.
@@ -381,6 +375,7 @@ impl Config {
             ("signing.directory", self.signing.directory != next.signing.directory),
             ("signing.algorithm", self.signing.algorithm != next.signing.algorithm),
             ("signing.rotate_every", self.signing.rotate_every != next.signing.rotate_every),
+            ("signing.sealing_key", self.signing.sealing_key != next.signing.sealing_key),
             ("store", self.store != next.store),
             ("control", self.control != next.control),
             ("limits.head", self.limits.heads() != next.limits.heads()),

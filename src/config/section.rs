@@ -56,9 +56,10 @@ sections! {
     CRL = "trust_anchors.crl": ["file" "url"] not built: [];
     OCSP = "trust_anchors.ocsp": ["url"] not built: [];
     TOKENS = "tokens": ["access_token_lifetime" "resource"] not built: [];
-    SIGNING = "signing": ["directory" "algorithm" "rotate_every"] not built: [];
+    SIGNING = "signing": ["directory" "algorithm" "rotate_every" "sealing_key"] not built: [];
     CLIENTS = "clients": ["directory" "max_certificates" "rescan"] not built: [];
-    STORE = "store": ["sled"] not built: ["postgres"];
+    STORE = "store": ["sled" "postgres"] not built: [];
+    POSTGRES = "store.postgres": ["url" "ca" "pool"] not built: [];
     SLED = "store.sled": ["path"] not built: [];
     LIMITS = "limits": [
         "head" "body" "head_timeout" "body_timeout" "idle" "connections" "chain"

@@ -1,20 +1,25 @@
 //! Everything that happens without a request: one loop that owns every change, so that no two meet, and beside it the
-//! loops that ask others (`outside`) and that tell what ends (`expiry`).
+//! loops that ask others (`outside`) and that tell what ends (`expiry`). Where several nodes share a database, the
+//! [`beat`] has a thread of its own.
 //!
 //! | when | what |
 //! |---|---|
 //! | a file changed and has stood still, or the periodic scan | clients, anchors, revocation lists, server certificates |
 //! | SIGHUP, or an order over the control socket | the configuration too |
-//! | every minute | rotation of signing keys, forgetting in the store, the [radar](crate::radar) |
+//! | another node marked a client as gone, or has left | the roll of clients |
+//! | every two seconds, if the store has yet to hear who is there | the roll of clients |
+//! | every minute | rotation of the signing keys of a directory, forgetting in the store, the [radar](crate::radar) |
 //! | every hour | everything that a file names, because dates pass without a change |
 
+pub mod beat;
 mod expiry;
 mod outside;
+mod roll;
 mod stillness;
 mod watcher;
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,16 +27,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use crate::admin::{Administration, Order, until_no_token_is_left};
+use crate::admin::{Administration, Order};
 use crate::clock::Timestamp;
 use crate::config::{AnchorSetSource, Config};
 use crate::document::{At, Problems, Severity};
+use crate::http::Services;
 use crate::http::tls::ServerIdentity;
-use crate::http::{STORE_PATIENCE, Services};
-use crate::keys::{Change, next_step};
+use crate::keys::{Change, Place, next_step};
 use crate::oauth::ClientId;
 use crate::registry::{Difference, Registry};
-use crate::store::StoreError;
 use crate::store::evidence::Evidence;
 use crate::telemetry::{self, OpLabel};
 use crate::world::{self, Facts, InForce, Reloaded, World};
@@ -45,6 +49,9 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// How often the slow things are done.
 const MINUTE: Duration = Duration::from_secs(60);
+
+/// How soon a store that did not take the roll of clients is told again. It may hang, and then each time holds everything up.
+const ROLL_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often everything is read again though nothing has changed: certificates expire without a change.
 const HOUR: Duration = Duration::from_secs(3600);
@@ -72,8 +79,12 @@ pub struct Background {
     pub ended: watch::Receiver<bool>,
     /// What was wrong when it was last told.
     pub told: Problems,
-    /// Whether the store has yet to hear who is there.
-    pub roll_due: bool,
+    /// Changes when the store has to hear again who is there.
+    pub rolls: watch::Receiver<u64>,
+    /// Who was there when, as far as it has yet to hear it; the oldest first.
+    pub unheard: VecDeque<(Timestamp, BTreeSet<ClientId>)>,
+    /// Who was there when the store heard it last; nothing before that.
+    pub heard: Option<BTreeSet<ClientId>>,
 }
 
 /// Runs until the server ends.
@@ -97,6 +108,7 @@ async fn changes(mut background: Background, mut outlook: Outlook) {
     let mut look = every(LOOK);
     let mut rescan = every(background.config.clients.rescan);
     let mut minute = every(MINUTE);
+    let mut roll = every(ROLL_AGAIN);
     let mut hour = every(HOUR);
     // Without the handler the process would end; without the stream it only does not hear.
     let mut hangup = signal(SignalKind::hangup()).ok();
@@ -119,7 +131,9 @@ async fn changes(mut background: Background, mut outlook: Outlook) {
                 background.every_minute().await;
                 outlook.look(&background.services, &background.config, background.shown()).await;
             }
+            _ = roll.tick(), if !background.unheard.is_empty() => background.catch_up().await,
             _ = hour.tick() => files.doubt(),
+            Ok(()) = background.rolls.changed() => background.call_the_roll().await,
             Some(()) = heard(&mut hangup) => {
                 background.reload_all(&mut files).await;
                 rescan = every(background.config.clients.rescan);
@@ -227,7 +241,7 @@ impl Background {
     }
 
     /// Reads clients, anchors, revocation lists and server certificates, and puts what is whole in force at once.
-    async fn reload(&mut self, unsettled: &BTreeSet<PathBuf>) -> Problems {
+    pub async fn reload(&mut self, unsettled: &BTreeSet<PathBuf>) -> Problems {
         let now = self.services.clock.now();
         let previous = self.services.authenticator.load();
         let in_force = InForce { authenticator: &previous, sets: &self.sets };
@@ -236,7 +250,7 @@ impl Background {
         self.sets = sets;
         problems.0.extend(self.read_identities().0);
         // A client that is back loses its old tokens before it is let in again.
-        self.roll_due = !self.take_the_roll(authenticator.registry()).await;
+        self.take_the_roll(authenticator.registry()).await;
         let difference = authenticator.registry().difference(previous.registry());
         self.services.authenticator.replace(authenticator);
         self.count();
@@ -274,46 +288,27 @@ impl Background {
         problems
     }
 
-    /// Reads the signing keys; a file that is wrong is told, and the key that was read from it stays.
-    fn read_keys(&self) {
-        let reading = self.administration.keys.reread(&self.services.keys.load());
+    /// Reads the signing keys of a directory; a file that is wrong is told, and the key that was read from it stays. Shared
+    /// keys are read by the [`beat`].
+    pub fn read_keys(&self) {
+        let Place::Directory(directory) = &self.administration.keys else { return };
+        let reading = directory.reread(&self.services.keys.load());
         let problems = Problems(world::problems_of(&reading));
         self.services.keys.replace(reading.keys);
         report(&self.services, "keys", &problems);
     }
 
-    /// Tells the store who is there, so that it knows who was away. Says whether the store has taken it.
-    async fn take_the_roll(&self, registry: &Registry) -> bool {
-        let present =
-            registry.clients().filter(|client| client.enabled).map(|client| client.id.clone()).collect();
-        let now = self.services.clock.now();
-        let mut problems = Problems::default();
-        // A store that hangs must not keep a change of the clients from taking effect.
-        let call = self.services.store.roll_call(&present, now, until_no_token_is_left(now));
-        let late = || StoreError::Unavailable("it did not answer in time".to_owned());
-        match timeout(STORE_PATIENCE, call).await.unwrap_or_else(|_| Err(late())) {
-            Ok(ended) if ended.is_empty() => {}
-            Ok(ended) => {
-                let ended = ended.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-                tracing::info!(clients = ended, "back after being gone; their earlier tokens have ended");
-            }
-            Err(error) => {
-                let at = At::whole(Path::new(""));
-                problems.error(
-                    &at,
-                    format!("the store does not take the roll of clients: {error}"),
-                    "see the store",
-                );
-            }
-        }
-        report(&self.services, "roll", &problems);
-        problems.0.is_empty()
+    /// What is done every minute: rotation, forgetting in the store.
+    pub async fn every_minute(&mut self) {
+        self.rotate();
+        self.forget().await;
+        self.count();
     }
 
-    async fn every_minute(&mut self) {
-        self.rotate();
-        if self.roll_due {
-            self.roll_due = !self.take_the_roll(self.services.authenticator.load().registry()).await;
+    /// Has the store forget what nobody needs; by a clock that may be wrong nothing is.
+    async fn forget(&self) {
+        if self.services.clock.off().is_some() {
+            return;
         }
         let now = self.services.clock.now();
         let began = Instant::now();
@@ -324,17 +319,17 @@ impl Background {
         }
         let label = OpLabel { op: "forget_expired" };
         self.services.metrics.store_seconds.get_or_create(&label).observe(began.elapsed().as_secs_f64());
-        self.count();
     }
 
     /// Does what the schedule wants done, one step at a time.
     fn rotate(&self) {
+        let Place::Directory(directory) = &self.administration.keys else { return };
         // Another node may have made a key where no file event tells of it.
         self.read_keys();
         let now = self.services.clock.now();
         let schedule = self.administration.schedule.load();
         let step = next_step(&self.services.keys.load(), &schedule, now);
-        match self.administration.keys.carry_out(&step, schedule.algorithm) {
+        match directory.carry_out(&step, schedule.algorithm) {
             Ok(Change::Nothing) => return,
             Ok(Change::Created(kid)) => tracing::info!(%kid, "signing key made"),
             Ok(Change::AlreadyThere) => tracing::info!("signing key of this period was made by another node"),
@@ -346,17 +341,15 @@ impl Background {
         self.read_keys();
     }
 
-    /// What the metrics say of the world.
-    fn count(&self) {
+    /// What metrics, `/readyz` and the other nodes are told of the world.
+    pub fn count(&self) {
         let (metrics, world) = (&self.services.metrics, self.services.authenticator.load());
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         metrics.clients.set(number(world.registry().clients().filter(|client| client.enabled).count()));
         metrics.clients_broken_files.set(number(world.registry().broken_files()));
-        self.services.health.set_config_hash(world::config_hash(
-            &self.config.issuer,
-            &self.sets,
-            world.registry(),
-        ));
+        let hash = world::config_hash(&self.config.issuer, &self.sets, world.registry());
+        metrics.set_config_hash(hash.clone());
+        self.services.health.set_config_hash(hash);
     }
 
     fn fingerprint(&self) -> Fingerprint {

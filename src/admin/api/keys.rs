@@ -9,7 +9,7 @@ use super::{Answer, Trouble};
 use crate::admin::Administration;
 use crate::clock::Timestamp;
 use crate::http::Services;
-use crate::keys::{Begin, SigningKeys};
+use crate::keys::{Begin, Changed, SigningKeys};
 
 /// `GET keys`.
 pub(in crate::admin) async fn keys(services: Data<Services>) -> Answer {
@@ -50,10 +50,10 @@ pub(in crate::admin) async fn rotate(
     body: Json<RotateBody>,
 ) -> Answer {
     let begin = if body.now { Begin::Now } else { Begin::Published };
-    let algorithm = administration.schedule.load().algorithm;
-    let kid = administration.keys.rotate(algorithm, begin, services.clock.now())?;
+    let schedule = administration.schedule.load();
+    let changed = administration.keys.rotate(&schedule, begin, services.clock.now()).await?;
     administration.keys_changed().await?;
-    Ok(Json(json!({ "kid": kid.as_str() })))
+    Ok(Json(told(&changed)))
 }
 
 #[derive(Deserialize)]
@@ -67,23 +67,33 @@ pub(in crate::admin) async fn import(
     administration: Data<Administration>,
     body: Json<ImportBody>,
 ) -> Answer {
-    let signs_from = Begin::Published.signs_from(&services.keys.load(), services.clock.now());
-    let configured = administration.schedule.load().algorithm;
-    let kid = administration.keys.import(body.pem.as_bytes(), Some(configured), signs_from)?;
+    let schedule = administration.schedule.load();
+    let changed = administration.keys.import(body.pem.as_bytes(), &schedule, services.clock.now()).await?;
     administration.keys_changed().await?;
-    Ok(Json(json!({ "kid": kid.as_str() })))
+    Ok(Json(told(&changed)))
 }
 
-/// `DELETE keys/{kid}`.
+/// `DELETE keys/{kid}`: without a body when every node knows, else with the nodes that were not heard to.
 pub(in crate::admin) async fn revoke_key(
     services: Data<Services>,
     administration: Data<Administration>,
     kid: Path<String>,
 ) -> Result<HttpResponse, Trouble> {
-    if !administration.keys.revoke(&kid, services.clock.now())? {
-        return Err(Trouble::NotFound("key"));
-    }
+    let schedule = administration.schedule.load();
+    let revoked = administration.keys.revoke(&kid, &schedule, services.clock.now()).await?;
+    let changed = revoked.ok_or(Trouble::NotFound("key"))?;
     administration.keys_changed().await?;
-    tracing::warn!(kid = kid.as_str(), "signing key revoked");
-    Ok(HttpResponse::NoContent().finish())
+    tracing::warn!(kid = kid.as_str(), unconfirmed = changed.unconfirmed.join(" "), "signing key revoked");
+    if changed.unconfirmed.is_empty() {
+        return Ok(HttpResponse::NoContent().finish());
+    }
+    Ok(HttpResponse::Ok().json(told(&changed)))
+}
+
+/// The key, and the nodes that were not heard to have it, if there are any.
+pub(crate) fn told(changed: &Changed) -> Value {
+    if changed.unconfirmed.is_empty() {
+        return json!({ "kid": changed.kid.as_str() });
+    }
+    json!({ "kid": changed.kid.as_str(), "unconfirmed": changed.unconfirmed })
 }

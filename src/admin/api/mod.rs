@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{Administration, Order};
 use crate::http::STORE_PATIENCE;
-use crate::keys::KeyFileError;
+use crate::keys::{KeyFileError, KeysError, Place};
 use crate::store::StoreError;
 
 /// What a command hears when it cannot be done.
@@ -63,6 +63,15 @@ impl From<KeyFileError> for Trouble {
     }
 }
 
+impl From<KeysError> for Trouble {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Fault(fault) => fault.into(),
+            KeysError::Database(_) => Self::Store(StoreError::Unavailable(error.to_string())),
+        }
+    }
+}
+
 /// What cannot be read is answered like everything else, in JSON.
 pub(super) fn speak_json(config: &mut ServiceConfig) {
     config
@@ -84,8 +93,12 @@ impl Administration {
         self.orders.send(order).await.map_err(|_| Trouble::Ending)
     }
 
-    /// Returns when the change in the directory is in force.
+    /// Returns when a change of the keys is in force. A change of shared keys was not made before every node had it, this
+    /// one included, or its name is among the unconfirmed.
     async fn keys_changed(&self) -> Result<(), Trouble> {
+        if let Place::Shared(_) = self.keys {
+            return Ok(());
+        }
         let (done, changed) = oneshot::channel();
         self.order(Order::Keys(done)).await?;
         changed.await.map_err(|_| Trouble::Ending)
