@@ -1,7 +1,7 @@
-# certbound: the five things one does here. Nothing clever; scripts/ has the words.
+# certbound: the things one does here. Nothing clever; scripts/ has the words.
 # `make demo` and `make test` install the system packages they lack where they may, and name them where they may not.
 
-.PHONY: demo test check bench conformance
+.PHONY: demo test test-faults check bench conformance interop peers schemathesis
 
 demo:
 	@scripts/packages build
@@ -11,12 +11,19 @@ demo:
 test:
 	@scripts/packages build test
 	cargo test --locked
+	cargo test --locked -p certbound-conformance
+
+# All rounds of what `make test` does a few of: kill -9, power cuts, damage, failing disks and calls. As root, or some are
+# left out, which is said. Twenty minutes.
+test-faults:
+	@scripts/packages build test
+	CERTBOUND_FAULTS=long cargo test --locked --test it durability -- --nocapture --test-threads=2
 
 check:
 	@scripts/packages build
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 bench:
 	@scripts/packages build
@@ -24,4 +31,26 @@ bench:
 
 conformance:
 	@scripts/packages build
+	cargo build --locked --bin certbound --example resource_server
+	cargo build --locked -p certbound-conformance
+	target/debug/certbound-conformance --start target/debug/certbound \
+		--resource-server target/debug/examples/resource_server \
+		--html target/conformance.html --json target/conformance.json --junit target/conformance.xml
+	cargo test --locked -p certbound-conformance --test mutants -- --nocapture
 	cargo test --locked --test it limbo -- --nocapture
+
+interop:
+	@scripts/packages build interop
+	cargo build --locked
+	@scripts/interop
+
+peers:
+	@scripts/packages build peers
+	cargo build --locked --workspace --examples --bins
+	@scripts/peers
+
+# docs/openapi.yaml against a running server, in about two minutes
+schemathesis:
+	@scripts/packages build schemathesis
+	cargo build --locked
+	scripts/schemathesis/run
