@@ -356,3 +356,5 @@ async fn evidence_and_revocations_do_not_touch_each_other<P: Place>() {
 }
 
 evidence_contract!(sled, crate::store_contract::places::Directory);
+evidence_contract!(memory, crate::simulation::memory::Disk);
+evidence_contract!(postgres, crate::store_contract::places::Database);

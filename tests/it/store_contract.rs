@@ -61,7 +61,8 @@ macro_rules! store_contract {
 pub(crate) const NEVER: Timestamp = Timestamp::MAX;
 
 pub(crate) fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_unix(1_790_000_000 + seconds)
+    // Long past by any clock: a store may have one of its own.
+    Timestamp::from_unix(1_700_000_000 + seconds)
 }
 
 pub(crate) fn client(name: &str) -> ClientId {
@@ -73,7 +74,7 @@ fn clients(names: &[&str]) -> BTreeSet<ClientId> {
 }
 
 pub(crate) fn token(of: &str, issued_at: Timestamp) -> TokenKey {
-    TokenKey { jti: Jti::fresh().unwrap(), client: client(of), issued_at }
+    TokenKey { jti: Jti::fresh().unwrap(), client: client(of), issued_at, signed_by: "a key".to_owned() }
 }
 
 async fn is_good(store: &impl TokenStore, token: &TokenKey) -> bool {
@@ -286,8 +287,12 @@ async fn a_store_that_is_well_says_so<P: Place>() {
 }
 
 pub(crate) mod places {
+    use certbound::database::Settings;
+    use certbound::store::postgres::Postgres;
     use certbound::store::sled::Sled;
     use tempfile::TempDir;
+
+    use crate::support::postgres::Postgres as Server;
 
     /// A directory of its own.
     pub(crate) struct Directory(TempDir);
@@ -303,6 +308,27 @@ pub(crate) mod places {
             Sled::open(&self.0.path().join("data"), &self.0.path().join("store-id")).unwrap().0
         }
     }
+
+    /// A database of its own.
+    pub(crate) struct Database {
+        settings: Settings,
+        directory: TempDir,
+    }
+
+    impl super::Place for Database {
+        type Store = Postgres;
+
+        fn fresh() -> Self {
+            let settings = Settings { url: Server::shared().fresh().into(), ca: None, pool: 8 };
+            Self { settings, directory: tempfile::tempdir().unwrap() }
+        }
+
+        fn open(&self) -> Postgres {
+            Postgres::open(&self.settings, &self.directory.path().join("store-id")).unwrap().0
+        }
+    }
 }
 
 store_contract!(sled, super::places::Directory);
+store_contract!(memory, crate::simulation::memory::Disk);
+store_contract!(postgres, super::places::Database);
