@@ -133,17 +133,44 @@ impl Serving {
         Connection::open(self.address(), Connection::config(root, Some(shown), None)).unwrap()
     }
 
-    /// SIGKILL: nothing more happens in the process.
-    pub(crate) fn kill(mut self) {
+    /// SIGKILL: nothing more happens in the process. Gives the moment at which it was sent.
+    pub(crate) fn kill(mut self) -> Instant {
         self.child.kill().unwrap();
+        let sent = Instant::now();
         self.child.wait().unwrap();
+        sent
+    }
+
+    /// SIGSTOP: returns when every thread stands still, none of them inside the kernel.
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.id());
+        let end = Instant::now() + PATIENCE;
+        let stands = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        };
+        while !fs::read_dir(&tasks).unwrap().all(|task| stands(task.unwrap())) {
+            assert!(Instant::now() < end, "it does not stand still");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// SIGTERM, as an operator ends it.
     pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// SIGCONT, after [`Serving::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// A signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
         // The shell's own `kill`: the program of that name is not everywhere.
-        let sent = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &self.id()]).status().unwrap();
-        assert!(sent.success());
+        let kill = ["-c", "kill -\"$0\" \"$1\"", name, &self.id()];
+        assert!(Command::new("sh").args(kill).status().unwrap().success());
     }
 
     /// Waits for its end; gives the exit code.
