@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod client;
 pub(crate) mod crl;
 pub(crate) mod pki;
+pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod responder;

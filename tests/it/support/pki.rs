@@ -42,6 +42,7 @@ impl Shown {
 }
 
 /// A CA for clients, one for the server, and times that fit the real clock.
+#[derive(Clone)]
 pub(crate) struct Pki {
     pub(crate) now: Timestamp,
     pub(crate) corp: Authority,

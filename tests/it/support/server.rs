@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use certbound::app::{self, Running, StartError};
-use certbound::clock::{Clock as _, ManualClock};
+use certbound::app::{self, Remembering, Running, StartError};
+use certbound::clock::{Clock, ManualClock};
 use certbound::config::Config;
 use certbound::http::Kind;
 use tempfile::TempDir;
@@ -56,8 +56,12 @@ struct Stopping(Option<Running>);
 impl Setup {
     /// `billing` (DNS name), `edge-7` (registered certificate) and `gateway` (resource server), each with its certificate.
     pub(crate) fn new() -> Self {
+        Self::of(Pki::new())
+    }
+
+    /// The same with certificates that others have, too.
+    pub(crate) fn of(pki: Pki) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let pki = Pki::new();
         let clock = Arc::new(ManualClock::at(pki.now));
         let setup = Self {
             directory,
@@ -148,10 +152,22 @@ impl Setup {
         config.unwrap_or_else(|| panic!("{problems:#?}"))
     }
 
-    pub(crate) fn start(self) -> Server {
-        let running = app::start(self.config(), Arc::<ManualClock>::clone(&self.clock));
+    /// With something between the server and its store.
+    pub(crate) fn start_behind(self, between: impl FnOnce(Remembering) -> Remembering) -> Server {
+        let running = app::start_behind(self.config(), Arc::<ManualClock>::clone(&self.clock), between);
         let running = running.unwrap_or_else(|error| panic!("{error:?}"));
         Server { setup: self, running: Stopping(Some(running)) }
+    }
+
+    pub(crate) fn start(self) -> Server {
+        let clock = Arc::<ManualClock>::clone(&self.clock);
+        self.start_by(clock).unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    /// A server whose machine has this clock.
+    pub(crate) fn start_by(self, clock: Arc<dyn Clock>) -> Result<Server, StartError> {
+        let running = app::start(self.config(), clock)?;
+        Ok(Server { setup: self, running: Stopping(Some(running)) })
     }
 }
 
