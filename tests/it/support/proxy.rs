@@ -125,11 +125,20 @@ impl Place {
         self.write("mtls.pem", &certificate);
         self.write("mtls.key", key.as_str());
         self.write("mtls.both.pem", &[certificate.as_str(), key.as_str()].concat());
+        self.start_with(pki, |place, port| place.placed(configuration, port, more))
+    }
+
+    /// Starts it on what `configuration` makes of the port that it is given.
+    pub(crate) fn start_with(self, pki: &Pki, configuration: impl Fn(&Self, u16) -> String) -> Proxy {
         let mut complaint = String::new();
         // Somebody else may take the port before the proxy has it.
         for _ in 0..3 {
             let port = free_port();
-            match self.run(&self.placed(configuration, port, more), port) {
+            let mut text = configuration(&self, port);
+            if self.program == Program::HaProxy && !self.is_root {
+                text = text.replace("    user haproxy\n    group haproxy\n", "");
+            }
+            match self.run(&text, port) {
                 Ok(child) => {
                     let root = pki.server_ca.identity().certificate_der().to_vec();
                     return Proxy { child, place: self, port, root };
@@ -155,9 +164,6 @@ impl Place {
         };
         let mut places = vec![listens, ("/etc/certbound/tls/", at(""))];
         places.extend_from_slice(more);
-        if self.program == Program::HaProxy && !self.is_root {
-            places.push(("    user haproxy\n    group haproxy\n", String::new()));
-        }
         let mut text = configuration.replace("/run/certbound/", &at("run/"));
         for (from, to) in places {
             assert!(text.contains(from), "the configuration of {:?} has no {from}", self.program);
@@ -289,13 +295,13 @@ fn terminate(child: &mut Child) {
 
 /// A loopback address of this process alone, so that no other one, another run of the tests for instance, takes a port
 /// between the moment it is found free and the moment a proxy listens there.
-fn loopback() -> Ipv4Addr {
+pub(crate) fn loopback() -> Ipv4Addr {
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 64 + high % 64, middle, low.max(1))
 }
 
 /// A port of that address that nobody has, and that nobody is given who asks for any: it is below those.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
         let port = 20_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 8_000;
