@@ -16,6 +16,7 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openssl::hash::MessageDigest;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
 use openssl::x509::X509;
@@ -204,7 +205,7 @@ fn the_keys_that_work_are_those_of_the_page() {
         return;
     }
     let server = Server::start(&|directory| {
-        for (name, kind, _) in KEYS {
+        for (name, kind, works) in KEYS {
             let (key, certificate) = (format!("{name}.key"), format!("clients.d/{name}.pem"));
             let mut made = Command::new("openssl");
             made.args(["genpkey", "-out", &key, "-algorithm"]).args(kind);
@@ -213,8 +214,17 @@ fn the_keys_that_work_are_those_of_the_page() {
             signed.args(["req", "-x509", "-key", &key, "-days", "2", "-subj"]).arg(format!("/CN={name}"));
             let output = signed.args(["-out", &certificate]).current_dir(directory).output().unwrap();
             assert!(output.status.success(), "{output:?}");
+            // A certificate that could not be used is refused where it is registered; its thumbprint says nothing of its key.
+            let registered = if works {
+                format!("certificates: [{name}.pem]")
+            } else {
+                let pem = fs::read(directory.join(&certificate)).unwrap();
+                let digest = X509::from_pem(&pem).unwrap().digest(MessageDigest::sha256()).unwrap();
+                let hex: Vec<_> = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+                format!("x5t#S256: [{}]", hex.concat())
+            };
             let document = format!(
-                "client_id: {name}\ntoken_endpoint_auth_method: self_signed_tls_client_auth\ncertificates: [{name}.pem]\n"
+                "client_id: {name}\ntoken_endpoint_auth_method: self_signed_tls_client_auth\n{registered}\n"
             );
             fs::write(directory.join(format!("clients.d/{name}.yaml")), document).unwrap();
         }

@@ -281,7 +281,6 @@ fn what_is_not_supported_yet_is_named_and_never_ignored() {
     let directory = setup.path();
     for (file, what, instead) in [
         ("certbound.yaml", "kind: admin ", "kind: admin\n    admins: [] #"),
-        ("certbound.yaml", "sled: { path: data }", "postgres: { url: {env: U} }"),
         ("certbound.yaml", "issuer:", "audit: { file: a.jsonl }\nissuer:"),
     ] {
         setup.edit(file, what, instead);

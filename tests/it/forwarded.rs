@@ -8,9 +8,16 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use certbound::clock::Timestamp;
 use certbound::http::Kind;
 use certbound::http::forwarded::Dialect;
 use certbound::pki::workshop::Template;
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
+use openssl::x509::X509;
 
 use crate::support::crl::List;
 use crate::support::pki::DAY;
@@ -180,6 +187,37 @@ fn the_certificate_in_a_header_is_judged_as_any_other() {
     let mine = [("client_id", "billing"), ("token", token.as_str())];
     assert_eq!(upstream.post("/revoke", &mine, &header(&good)).status, 200);
     assert_eq!(upstream.post("/introspect", &seen, &header(&gateway)).json()["active"], false);
+}
+
+#[test]
+fn a_key_that_proves_too_little_does_not_get_in_by_its_thumbprint_either() {
+    let setup = rfc9440();
+    let [weak, good] = [1024, 2048].map(|bits| by_rsa(bits, setup.pki.now));
+    for (id, shown) in [("weak", &weak), ("good", &good)] {
+        let text = format!(
+            "client_id: {id}\ntoken_endpoint_auth_method: self_signed_tls_client_auth\nx5t#S256: [{}]\n",
+            shown.thumbprint()
+        );
+        setup.write(&format!("clients.d/{id}.yaml"), text);
+    }
+    let server = setup.start();
+    let mut upstream = upstream(&server);
+    assert_eq!(bound_to(&upstream.token("good", &header(&good))), good.thumbprint());
+    is_refused(&server, &upstream.token("weak", &header(&weak)), "weak_key");
+}
+
+/// A self-signed certificate with an RSA key of so many bits.
+fn by_rsa(bits: u32, now: Timestamp) -> Shown {
+    let key = PKey::from_rsa(Rsa::generate(bits).unwrap()).unwrap();
+    let mut certificate = X509::builder().unwrap();
+    certificate.set_version(2).unwrap();
+    certificate.set_serial_number(&BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap()).unwrap();
+    certificate.set_not_before(&Asn1Time::from_unix(now.minus(DAY).as_unix()).unwrap()).unwrap();
+    certificate.set_not_after(&Asn1Time::from_unix(now.plus(DAY * 9).as_unix()).unwrap()).unwrap();
+    certificate.set_pubkey(&key).unwrap();
+    certificate.sign(&key, MessageDigest::sha256()).unwrap();
+    let chain = vec![certificate.build().to_der().unwrap()];
+    Shown { chain, key: key.private_key_to_pkcs8().unwrap() }
 }
 
 #[test]

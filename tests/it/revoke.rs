@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use certbound::clock::Clock as _;
 use serde_json::json;
 
 use crate::support::server::eventually;
@@ -32,6 +33,30 @@ fn what_is_no_live_token_needs_no_ending() {
 }
 
 #[test]
+fn a_token_that_is_revoked_while_the_clock_is_wrong_stays_so_when_it_is_right() {
+    let server = Server::start();
+    let billing = server.setup.pki.client("billing.example.com");
+    let right = server.setup.clock.now();
+    let (hour, minutes) = (Duration::from_secs(3600), Duration::from_secs(240));
+    // Ahead, where the token has expired; and issued ahead, where it is none of today's.
+    let expired = server.good_token("billing", &billing);
+    server.setup.clock.set(right.plus(hour));
+    let early = server.good_token("billing", &billing);
+    assert_eq!(server.revoke("billing", &billing, &expired).status, 200);
+    server.setup.clock.set(right);
+    assert!(!server.is_active(&expired));
+    assert_eq!(server.revoke("billing", &billing, &early).status, 200);
+    server.setup.clock.set(right.plus(hour));
+    assert!(!server.is_active(&early));
+    // Forgotten, far in a future that was none; the token must not be alive again.
+    server.setup.clock.set(right.plus(hour * 48));
+    let server = server.stop().start();
+    eventually("it forgets", || server.control("GET", "store/check", None).json()["revoked_tokens"] == 0);
+    server.setup.clock.set(right.plus(hour).plus(minutes));
+    assert!(!server.is_active(&early));
+}
+
+#[test]
 fn another_clients_token_is_not_ours_to_end() {
     let setup = Setup::new();
     setup.client("orders", "tls_client_auth_san_dns: orders.example.com\n");
@@ -44,6 +69,9 @@ fn another_clients_token_is_not_ours_to_end() {
     assert!(server.is_active(&token));
     let missing = server.connect(Some(&orders)).post("/revoke", &[("client_id", "orders")]).unwrap();
     assert_eq!((missing.status, missing.error().as_str()), (400, "invalid_request"));
+    server.setup.clock.advance(Duration::from_secs(301));
+    assert_eq!(server.revoke("orders", &orders, &token).status, 200, "it has expired");
+    server.setup.clock.set(server.setup.clock.now().minus(Duration::from_secs(301)));
     let unproven =
         server.connect(None).post("/revoke", &[("client_id", "billing"), ("token", &token)]).unwrap();
     assert_eq!((unproven.status, unproven.error().as_str()), (400, "invalid_client"));

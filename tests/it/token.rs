@@ -93,6 +93,50 @@ fn a_client_without_scope_gets_tokens_without_and_may_not_ask() {
 }
 
 #[test]
+fn the_longest_scope_and_resource_make_a_token_that_is_still_one() {
+    let scope = |length: usize| {
+        let words: String = (0..)
+            .flat_map(|number: u32| format!("w{number} ").into_bytes())
+            .map(char::from)
+            .take(length)
+            .collect();
+        // The last character may be a blank, which no scope ends with.
+        words.trim_end().to_owned() + if words.ends_with(' ') { "w" } else { "" }
+    };
+    let resource = format!("https://api.example.com/{}", "r".repeat(2048 - 24));
+    let setup = Setup { more: "signing: { algorithm: RS256 }\n".to_owned(), ..Setup::new() };
+    setup.client(
+        "wide",
+        &format!(
+            "tls_client_auth_san_dns: wide.example.com\nscope: {}\nresources: [{resource}]\n",
+            scope(4096)
+        ),
+    );
+    setup.client("wider", &format!("tls_client_auth_san_dns: wider.example.com\nscope: {}\n", scope(4096)));
+    setup.client(
+        "reader",
+        &format!(
+            "tls_client_auth_san_dns: reader.example.com\ngrant_types: []\nintrospection: {{ resources: [{resource}] }}\n"
+        ),
+    );
+    let server = setup.start();
+    let token = server.good_token("wide", &server.setup.pki.client("wide.example.com"));
+    assert!(token.len() < 16 * 1024, "{}", token.len());
+    let form = [("client_id", "reader"), ("token", token.as_str())];
+    let reader = server.setup.pki.client("reader.example.com");
+    let answer = server.connect(Some(&reader)).post("/introspect", &form).unwrap().json();
+    assert_eq!(answer["active"], true);
+    assert_eq!(answer["aud"], resource.as_str());
+    // One character more is no document, and the client stays as it was.
+    server
+        .setup
+        .client("wider", &format!("tls_client_auth_san_dns: wider.example.com\nscope: {}\n", scope(4097)));
+    let problems = server.reload();
+    assert!(problems.iter().any(|problem| problem.contains("at most 4096 characters")), "{problems:?}");
+    server.good_token("wider", &server.setup.pki.client("wider.example.com"));
+}
+
+#[test]
 fn a_resource_is_one_of_the_registered_ones_or_invalid_target() {
     let setup = Setup::new();
     setup.client(
