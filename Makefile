@@ -13,11 +13,11 @@ test:
 	cargo test --locked
 	cargo test --locked -p certbound-conformance
 
-# All rounds of what `make test` does a few of: kill -9, power cuts, damage, failing disks and calls. As root, or some are
-# left out, which is said. Twenty minutes.
+# All rounds of what `make test` does a few of: kill -9, power cuts, damage, failing disks and calls, histories of several
+# nodes, random schedules. As root, or some are left out, which is said. Half an hour.
 test-faults:
 	@scripts/packages build test
-	CERTBOUND_FAULTS=long cargo test --locked --test it durability -- --nocapture --test-threads=2
+	CERTBOUND_FAULTS=long cargo test --locked --test it -- --nocapture --test-threads=2 durability cluster:: simulation postgres::faults
 
 check:
 	@scripts/packages build
